@@ -1,0 +1,1 @@
+"""handhold: does attenuation under threat follow the mu-opioid receptors?"""
