@@ -2,7 +2,7 @@
 
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -167,6 +167,90 @@ def read_label_names(atlas: Atlas) -> dict[int, str]:
             "twice, so that its rows cannot be told apart."
         )
     return names
+
+
+def stack_rois(rois: dict[tuple[str, str], Cloud]) -> Cloud:
+    """Put ROIs side by side; their names become `definition/region`."""
+    named = [replace(cloud, names=("/".join(key),)) for key, cloud in rois.items()]
+    return regions.stack(named)
+
+
+def place_parcels(
+    atlas: Atlas, *, least_volume: float, merge: bool
+) -> tuple[Cloud, pd.DataFrame]:
+    """Build the parcels, and drop or merge those below `least_volume` (mm^3).
+
+    Returns
+    -------
+    cloud : Cloud
+        Of the parcels that stay.
+    table : DataFrame
+        Every parcel of the atlas: region, structure, hemisphere, volume, x, y, z, status.
+    """
+    cloud, structure = parcels(atlas)
+    centroid = cloud.centroid
+    hemisphere = np.where(centroid[:, 0] < 0, "left", "right")
+    group = np.char.add(structure, hemisphere)
+    target = regions.place_tiny(
+        cloud.volume, centroid, group, least_volume=least_volume, merge=merge
+    )
+    own = np.arange(len(target))
+    kept = np.flatnonzero(target == own)
+    status = np.full(len(target), "kept", dtype=object)
+    status[target < 0] = f"dropped: under {least_volume:.0f} mm^3, too small on the study's grid"
+    for parcel in np.flatnonzero((target >= 0) & (target != own)):
+        status[parcel] = f"merged into {cloud.names[target[parcel]]}: too small"
+    table = pd.DataFrame(
+        {
+            "region": cloud.names,
+            "structure": structure,
+            "hemisphere": hemisphere,
+            "volume": cloud.volume,
+            "status": status,
+            "atlas": atlas.name,
+            "source": atlas.citation,
+        }
+    ).join(pd.DataFrame(centroid, columns=["x", "y", "z"]))
+    place = np.full(len(target), -1)
+    place[kept] = np.arange(len(kept))
+    joined = np.where(target >= 0, place[target], -1)
+    kept_cloud = regions.relabel(cloud, joined, tuple(cloud.names[k] for k in kept))
+    # a parcel that took in others lies elsewhere now
+    table.loc[kept, ["x", "y", "z"]] = kept_cloud.centroid
+    table.loc[kept, "volume"] = kept_cloud.volume
+    return kept_cloud, table
+
+
+def describe(
+    rows: pd.DataFrame, rois: dict[tuple[str, str], Cloud], parcel_table: pd.DataFrame
+) -> pd.DataFrame:
+    """Describe every ROI and parcel: definition, labels, volume, centroid, status, source."""
+    first = rows.drop_duplicates(["definition", "region"]).set_index(["definition", "region"])
+    labels = rows.groupby(["definition", "region"], sort=False).agg(
+        {"labels": "|".join, "atlas": lambda names: "|".join(dict.fromkeys(names))}
+    )
+    of_rois = [
+        {
+            "kind": "roi",
+            "definition": key[0],
+            "region": key[1],
+            "hemisphere": first.loc[key, "hemisphere"],
+            "role": first.loc[key, "role"],
+            "atlas": labels.loc[key, "atlas"],
+            "labels": labels.loc[key, "labels"],
+            "volume": cloud.volume[0],
+            **dict(zip("xyz", cloud.centroid[0], strict=True)),
+            "status": "kept",
+            "source": first.loc[key, "source"],
+        }
+        for key, cloud in rois.items()
+    ]
+    of_parcels = parcel_table.assign(kind="parcel", labels=parcel_table["region"])
+    columns = [*of_rois[0], "structure"]
+    return pd.concat(
+        [pd.DataFrame(of_rois).reindex(columns=columns), of_parcels.reindex(columns=columns)],
+        ignore_index=True,
+    )
 
 
 def overlaps(clouds: dict[tuple[str, str], Cloud]) -> pd.DataFrame:

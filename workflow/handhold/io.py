@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from handhold.errors import StudyError
+from handhold.regions import Cloud
 
 COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
 # What tables of the field write where there is no value.
@@ -121,6 +122,24 @@ def write_text(text: str, path: str | Path) -> None:
     """Write text whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: str | Path) -> None:
+    """Write arrays by name, without pickles, the same bytes for the same arrays."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def write_cloud(cloud: Cloud, path: str | Path) -> None:
+    """Write a cloud of regions."""
+    write_arrays({**vars(cloud), "names": np.array(cloud.names)}, path)
+
+
+def read_cloud(path: str | Path) -> Cloud:
+    """Read a cloud of regions."""
+    with np.load(path, allow_pickle=False) as arrays:
+        parts = {name: arrays[name] for name in arrays}
+    return Cloud(**{**parts, "names": tuple(parts["names"].tolist())})
 
 
 def read_json(path: str | Path) -> dict:

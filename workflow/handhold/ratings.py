@@ -56,9 +56,11 @@ def relieve(
         without rating, values that are not numbers, contrasts that no rating covers.
     """
     _require_columns(table, ratings)
+    people = table[ratings["subject"]].map(plain_subject, na_action="ignore")
+    table = table.assign(**{ratings["subject"]: people})[~people.isin(excluded)]
     scores, covered = _SHAPES[_form(ratings)](table, ratings, contrasts, rename)
     faults = [
-        *_unknown_people(scores, subjects, excluded),
+        *_unknown_people(scores, subjects),
         *_duplicates(scores),
         *_not_numbers(scores),
         *_missing(scores, subjects),
@@ -73,8 +75,7 @@ def relieve(
             "Mend the table, or exclude a subject with its reason in maps.exclude_column."
         )
     wide = (
-        scores[scores["subject"].isin(subjects)]
-        .assign(score=lambda rows: rows["score"].astype(float))
+        scores.assign(score=lambda rows: rows["score"].astype(float))
         .pivot(index="subject", columns="of", values="score")
         .loc[subjects]
     )
@@ -157,15 +158,12 @@ def _require_columns(table: pd.DataFrame, ratings: dict) -> None:
             f"{ratings['table']} (ratings.table) has no column {', '.join(absent)}; it has "
             f"{', '.join(table.columns)}."
         )
-    table[ratings["subject"]] = table[ratings["subject"]].map(plain_subject, na_action="ignore")
 
 
-def _unknown_people(scores, subjects, excluded) -> list[str]:
+def _unknown_people(scores: pd.DataFrame, subjects: list[str]) -> list[str]:
     people = list(dict.fromkeys(scores["subject"].dropna()))
     faults = [
-        f"sub-{subject} has a rating but no image"
-        for subject in people
-        if subject not in {*subjects, *excluded}
+        f"sub-{subject} has a rating but no image" for subject in people if subject not in subjects
     ]
     anonymous = int(scores["subject"].isna().sum())
     return faults + ([f"{anonymous} ratings have no subject"] if anonymous else [])

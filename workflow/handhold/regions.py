@@ -70,6 +70,19 @@ class Weights:
     total: NDArray
 
 
+@dataclass(frozen=True)
+class Means:
+    """Means of one image over regions, arrays of shape (n_regions,).
+
+    `mean` is weighted, NaN where nothing was measured; `coverage` is measured volume / volume
+    of the region, 0 to 1; `n_voxels` counts measured voxels that hold a part of the region.
+    """
+
+    mean: NDArray
+    coverage: NDArray
+    n_voxels: NDArray
+
+
 def label_cloud(labels: NDArray, affine: NDArray, members: dict[str, list[int]]) -> Cloud:
     """Turn a label image into a cloud.
 
@@ -190,9 +203,7 @@ def weigh(cloud: Cloud, affine: NDArray, shape: tuple[int, int, int]) -> Weights
     return Weights(matrix, cloud.volume)
 
 
-def average(
-    weights: Weights, values: NDArray, *, zero_is_missing: bool
-) -> tuple[NDArray, NDArray]:
+def average(weights: Weights, values: NDArray, *, zero_is_missing: bool) -> Means:
     """Average an image over regions, through what it covers.
 
     Parameters
@@ -206,10 +217,8 @@ def average(
 
     Returns
     -------
-    mean : array, shape (n_regions,)
-        Weighted mean over measured voxels; NaN where none is.
-    coverage : array, shape (n_regions,)
-        Measured volume / volume of the region, 0 to 1.
+    Means
+        Over measured voxels.
     """
     flat = values.ravel()
     measured = np.isfinite(flat)
@@ -220,7 +229,9 @@ def average(
         mean = (weights.matrix @ np.where(measured, flat, 0.0)) / covered
         # a sum of weights in another order can miss the total by rounding
         coverage = np.minimum(covered / weights.total, 1.0)
-    return mean, coverage
+    holds = weights.matrix.copy()
+    holds.data = np.ones_like(holds.data)
+    return Means(mean, coverage, (holds @ measured).astype(int))
 
 
 def place_tiny(

@@ -1,10 +1,12 @@
 """The configuration: its schema, its defaults, and errors that name the nearest key."""
 
 import difflib
+import zlib
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import yaml
 
 from handhold.errors import StudyError
@@ -55,6 +57,11 @@ def resolve(config: dict) -> dict:
             "config/README.md explains every key."
         )
     return config
+
+
+def random_stream(seed: int, purpose: str) -> np.random.Generator:
+    """Return the random numbers of one rule: others' draws do not move them."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
 def keys(rules: dict | None = None, prefix: str = "") -> dict[str, dict]:
