@@ -1,4 +1,4 @@
-"""Surrogate maps: what does an unrelated map that is just as smooth look like?
+"""Surrogate maps: what an unrelated map looks like that is just as smooth.
 
 Neighbouring parcels resemble each other, so two unrelated brain maps correlate
 far more often than the p value of a correlation believes. A null is a surrogate
@@ -45,13 +45,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from handhold.permutation import TIE
+
 # Below this a structure has too few patterns to draw signs for: 9 signs give
 # 256 different absolute correlations, and p values of some .01 at best.
 MIN_PARCELS = 10
-
-# Two correlations closer than this, relative to the larger, are a tie: products
-# of the same numbers in another order differ in the last digits.
-TIE = 1e-9
 
 # Surrogates made at a time: the loadings of one block (512 x 14 maps x 400
 # parcels in float64) take 23 MB beside the nulls themselves.
@@ -217,9 +215,9 @@ def two_sided_p(observed: ArrayLike, nulls: ArrayLike) -> NDArray:
     Parameters
     ----------
     observed : array, shape (...)
-        Statistics whose nulls are centred on zero.
+        Correlations, or differences of correlations.
     nulls : array, shape (n_nulls, ...)
-        The same statistics of the surrogates.
+        The same of the surrogates, centred on zero.
 
     Returns
     -------
@@ -236,7 +234,7 @@ def two_sided_p(observed: ArrayLike, nulls: ArrayLike) -> NDArray:
     0.75
     """
     nulls = np.abs(nulls)
-    as_extreme = nulls >= np.abs(observed) * (1 - TIE)
+    as_extreme = nulls >= np.abs(observed) - TIE
     return (1 + as_extreme.sum(axis=0)) / (1 + len(nulls))
 
 
@@ -272,11 +270,10 @@ def _turn_loadings(
     ordered = loadings[:, order].swapaxes(0, 1)  # (n_nulls, n_maps, n_loadings)
     first, second = (ordered[..., side : n_loadings - odd : 2] for side in (0, 1))
     angle = rng.uniform(0, 2 * np.pi, size=(n_nulls, 1, n_loadings // 2))
+    cosine, sine = np.cos(angle), np.sin(angle)
     turned = np.empty_like(ordered)
-    turned[..., 0 : n_loadings - odd : 2] = (
-        np.cos(angle) * first - np.sin(angle) * second
-    )
-    turned[..., 1::2] = np.sin(angle) * first + np.cos(angle) * second
+    turned[..., 0 : n_loadings - odd : 2] = cosine * first - sine * second
+    turned[..., 1::2] = sine * first + cosine * second
     if odd:
         signs = 2.0 * rng.integers(0, 2, size=(n_nulls, 1)) - 1
         turned[..., -1] = signs * ordered[..., -1]
