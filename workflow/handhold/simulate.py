@@ -5,10 +5,10 @@ per condition. Holding lowers the threat response in proportion to receptor
 binding, by an amount that differs between people, and people in whom it lowers
 the response more report more relief:
 
-    gain[s]           ~ normal(0, 1)
-    slope[s]          = receptor_slope * (1 + spread * gain[s])
-    attenuation[s, v] = share * (slope[s] * (binding[v] - zero_binding) + regional[v])
-    relief[s]         = share * (mean_relief + relief_sd * tracking_r * gain[s])
+    gain[s]           ~ normal(1, spread)
+    followed[v]       = base_attenuation + receptor_slope * binding[v]
+    attenuation[s, v] = share * (gain[s] * followed[v] + regional[v])
+    relief[s]         = share * (mean_relief + relief_sd * tracking_r * z(gain[s]))
                         + relief_sd * sqrt(1 - tracking_r**2) * normal(0, 1)
 
 `share` is 1 for the partner and `stranger_fraction` for the stranger. `Cohort`
@@ -19,9 +19,9 @@ the same people as a smaller one.
 """
 
 import gzip
-import io
 import json
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ TRUNCATE = 4.0
 SD_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
 
 # One random stream per purpose; a key holds the subject where there is one.
-_REGIONAL, _TRAITS, _NOISE, _RELIEF = range(4)
+_REGIONAL, _TRAIT, _NOISE, _RELIEF = range(4)
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,12 @@ class Cohort:
     receptor_slope : float
         Attenuation by a partner's hand per unit of binding (% signal change per
         BP_ND); 0 plants no attenuation that follows the receptors.
-    zero_binding : float
-        Binding (BP_ND) where holding changes nothing; attenuation is positive
-        above it and negative below it, if `receptor_slope` is positive.
+    base_attenuation : float
+        Attenuation by a partner's hand where binding is 0 (% signal change). With
+        a slope of 0 it plants attenuation everywhere that no receptor explains.
     spread : float
-        Standard deviation of the slope between people, as a share of its mean.
+        Standard deviation between people of their gain, which multiplies both of
+        the above and has mean 1.
     stranger_fraction : float
         Attenuation and mean relief by a stranger's hand, as a share of the
         partner's.
@@ -150,14 +151,14 @@ class Cohort:
     voxel_size_mm: int = 4
     seed: int = 2006
     threat_response: float = 0.6
-    receptor_slope: float = 0.3
-    zero_binding: float = 0.4
+    receptor_slope: float = 0.2
+    base_attenuation: float = 0.03
     spread: float = 0.8
     stranger_fraction: float = 0.4
-    regional_sd: float = 0.05
+    regional_sd: float = 0.12
     noise_sd: float = 0.3
     smoothness_mm: float = 10.0
-    tracking_r: float = 0.85
+    tracking_r: float = 0.7
     mean_relief: float = 20.0
     relief_sd: float = 10.0
 
@@ -399,21 +400,20 @@ def simulate_subject(
 
 def _attenuation(cohort: Cohort, index: int, template: Template) -> dict[str, NDArray]:
     """Return one subject's true attenuation by condition (% signal change)."""
-    followed = _slope(cohort, index) * (template.binding - cohort.zero_binding)
+    followed = cohort.base_attenuation + cohort.receptor_slope * template.binding
+    attenuation = _gain(cohort, index) * followed + template.regional
     shares = {"alone": 0.0} | cohort.shares()
-    return {
-        name: share * (followed + template.regional) for name, share in shares.items()
-    }
+    return {name: share * attenuation for name, share in shares.items()}
 
 
 def _gain(cohort: Cohort, index: int) -> float:
-    """Return how much a subject responds to holding, standard normal."""
-    return _stream(cohort, _TRAITS, index).standard_normal()
+    """Return the factor by which holding works in a subject; 1 on average."""
+    return 1 + cohort.spread * _trait(cohort, index)
 
 
-def _slope(cohort: Cohort, index: int) -> float:
-    """Return a subject's attenuation per unit of binding (% per BP_ND)."""
-    return cohort.receptor_slope * (1 + cohort.spread * _gain(cohort, index))
+def _trait(cohort: Cohort, index: int) -> float:
+    """Return how strongly a subject responds to holding, standard normal."""
+    return _stream(cohort, _TRAIT, index).standard_normal()
 
 
 def simulate_ratings(cohort: Cohort) -> pd.DataFrame:
@@ -435,7 +435,7 @@ def _rate(cohort: Cohort, index: int) -> dict[str, float]:
     """Return one subject's unpleasantness by condition (points of 0-100)."""
     rng = _stream(cohort, _RELIEF, index)
     alone = ALONE_MEAN + ALONE_SD * rng.standard_normal()
-    tracked = cohort.relief_sd * cohort.tracking_r * _gain(cohort, index)
+    tracked = cohort.relief_sd * cohort.tracking_r * _trait(cohort, index)
     ratings = {"alone": alone}
     for condition, share in cohort.shares().items():
         untracked = cohort._untracked_sd() * rng.standard_normal()
@@ -446,26 +446,26 @@ def _rate(cohort: Cohort, index: int) -> dict[str, float]:
 def truth(cohort: Cohort) -> dict:
     """Return what is planted in a cohort.
 
-    Per contrast: `slope` (% signal change per BP_ND) and `zero_binding`, so that
-    the expected attenuation of a region is slope * (its binding - zero_binding);
-    `mean_relief` (points) and `gain_relief_r`, the correlation of people's gain
-    with their relief: the tracking that images without noise would show. Per
-    subject: `slope`, of the partner contrast.
+    Per contrast: `slope` (% signal change per BP_ND) and `base`, so that the
+    expected attenuation of a region is base + slope * its binding; `mean_relief`
+    (points) and `trait_relief_r`, the correlation over people of gain and relief:
+    the tracking that images without noise would show. Per subject: `gain`.
     """
     labels = subjects(cohort.n_subjects)
     fraction = cohort.stranger_fraction
     return {
         "meaning": "Simulated. Attenuation > 0: holding lowered the threat response "
         "(% signal change); relief > 0: holding lowered unpleasantness (0-100). "
-        "Expected attenuation of a region = slope * (binding - zero_binding), plus "
-        "a regional map uncorrelated with binding.",
+        "Expected attenuation of a region = base + slope * binding, plus a regional "
+        "map uncorrelated with binding over the brain. A subject's gain multiplies "
+        "base and slope.",
         "cohort": asdict(cohort),
         "contrasts": {
             "partner": _planted(cohort, 1.0, n_held=1),
             "stranger": _planted(cohort, fraction, n_held=1),
             "partner_over_stranger": _planted(cohort, 1 - fraction, n_held=2),
         },
-        "slope": {f"sub-{s}": _slope(cohort, index) for index, s in enumerate(labels)},
+        "gain": {f"sub-{s}": _gain(cohort, index) for index, s in enumerate(labels)},
     }
 
 
@@ -478,9 +478,9 @@ def _planted(cohort: Cohort, share: float, n_held: int) -> dict[str, float]:
     total = np.hypot(tracked, np.sqrt(n_held) * cohort._untracked_sd())
     return {
         "slope": share * cohort.receptor_slope,
-        "zero_binding": cohort.zero_binding,
+        "base": share * cohort.base_attenuation,
         "mean_relief": share * cohort.mean_relief,
-        "gain_relief_r": float(tracked / total) if total else 0.0,
+        "trait_relief_r": float(tracked / total) if total else 0.0,
     }
 
 
@@ -597,7 +597,7 @@ def _write_image(
 
 def _compress(raw: bytes) -> bytes:
     """Gzip without a time or a file name, which would differ from run to run."""
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     # Noise hardly compresses: the lowest level costs 3 % in size and saves time.
     with gzip.GzipFile("", "wb", compresslevel=1, fileobj=buffer, mtime=0) as file:
         file.write(raw)
