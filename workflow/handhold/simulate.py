@@ -301,7 +301,7 @@ def demo_receptor(points: NDArray) -> NDArray:
     Examples
     --------
     >>> demo_receptor(np.array([[9.0, 12, -8], [14, -92, -10]])).round(2)
-    array([2.2 , 0.  ])
+    array([2.25, 0.  ])
     """
     return _blend_regions(points, column=0)
 
