@@ -88,6 +88,7 @@ def test_a_receptor_key_is_safe_in_a_file_name(row):
     assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"])
     number = re.fullmatch(r"-?\d+(\.\d+)?", row["background"])
     assert number or row["background"] in ("constant", "nan")
+    assert row["negative"] in ("refuse", "keep")
 
 
 @pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
@@ -137,7 +138,7 @@ def count_structures(rule, labels):
     if interval:
         low, high = map(int, interval.groups())
         named = sum(low <= identifier <= high for identifier in labels)
-    else:
+    else:  # without a pattern the rule holds for every label
         named = sum(bool(re.search(pattern, name)) for name in labels.values())
     rest = len(labels) - named
     return (named, rest) if structure == "cortex" else (rest, named)
