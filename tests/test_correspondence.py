@@ -14,7 +14,7 @@ from handhold.correspondence import (
     naive_p,
     within_r,
 )
-from handhold.nulls import moran, moran_by_structure
+from handhold.nulls import moran_by_structure
 from handhold.permutation import flip_signs
 
 ROUNDING = 1e-9
@@ -290,9 +290,10 @@ def test_nulling_either_map_is_one_test_under_the_same_signs(rng):
         moran_by_structure(v, coordinates, structure, 500, np.random.default_rng(2))
         for v in (x, y)
     )
-    assert np.abs(
-        within_r(of_x, y, structure) - within_r(of_y, x, structure)
-    ).max() < ROUNDING
+    assert (
+        np.abs(within_r(of_x, y, structure) - within_r(of_y, x, structure)).max()
+        < ROUNDING
+    )
     # with ranks, which are no linear function of the map, only in distribution
     ranked = [within_r(of_x, y, structure, True), within_r(of_y, x, structure, True)]
     assert np.abs(ranked[0] - ranked[1]).max() > 0.01

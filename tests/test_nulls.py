@@ -5,6 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+
 from handhold.nulls import (
     MIN_PARCELS,
     eigenvectors,
@@ -12,9 +16,6 @@ from handhold.nulls import (
     moran_by_structure,
     two_sided_p,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import ks_2samp
 
 # Rounding of a sum of a few hundred numbers of order one, with room.
 ROUNDING = 1e-9

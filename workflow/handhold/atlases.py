@@ -15,8 +15,24 @@ from handhold.errors import StudyError
 from handhold.io import read_table
 from handhold.regions import Cloud
 
-ATLAS_COLUMNS = ("name", "kind", "image", "labels", "labels_format", "structure_rule", "citation")
-ROI_COLUMNS = ("definition", "region", "hemisphere", "role", "atlas", "labels", "source")
+ATLAS_COLUMNS = (
+    "name",
+    "kind",
+    "image",
+    "labels",
+    "labels_format",
+    "structure_rule",
+    "citation",
+)
+ROI_COLUMNS = (
+    "definition",
+    "region",
+    "hemisphere",
+    "role",
+    "atlas",
+    "labels",
+    "source",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,9 @@ def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
     StudyError
         If a definition has no row, or a region has two roles or hemispheres.
     """
-    table = _require_columns(read_table(path, "regions.rois"), ROI_COLUMNS, path).fillna("")
+    table = _require_columns(
+        read_table(path, "regions.rois"), ROI_COLUMNS, path
+    ).fillna("")
     for column in ("where", "threshold", "centre", "radius"):
         if column not in table:
             table[column] = ""
@@ -68,7 +86,9 @@ def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
             f"{', '.join(table['definition'].unique())}."
         )
     chosen = pd.concat([table[table["definition"] == name] for name in definitions])
-    facts = chosen.groupby(["definition", "region"], sort=False)[["hemisphere", "role"]].nunique()
+    facts = chosen.groupby(["definition", "region"], sort=False)[
+        ["hemisphere", "role"]
+    ].nunique()
     torn = [f"{d}/{r}" for (d, r), row in facts.iterrows() if (row > 1).any()]
     if torn:
         raise StudyError(
@@ -83,7 +103,9 @@ def image_files(atlases: dict[str, Atlas], names: list[str]) -> list[Path]:
     return [file for atlas in chosen for file in (atlas.image, atlas.labels) if file]
 
 
-def roi_clouds(rows: pd.DataFrame, atlases: dict[str, Atlas]) -> dict[tuple[str, str], Cloud]:
+def roi_clouds(
+    rows: pd.DataFrame, atlases: dict[str, Atlas]
+) -> dict[tuple[str, str], Cloud]:
     """Build each ROI of the chosen rows; keys are (definition, region).
 
     Raises
@@ -100,7 +122,9 @@ def roi_clouds(rows: pd.DataFrame, atlases: dict[str, Atlas]) -> dict[tuple[str,
             parts.setdefault((row["definition"], row["region"]), []).append(
                 _restrict(cloud, row["where"], where)
             )
-    wanted = dict.fromkeys(rows[["definition", "region"]].itertuples(index=False, name=None))
+    wanted = dict.fromkeys(
+        rows[["definition", "region"]].itertuples(index=False, name=None)
+    )
     clouds = {key: regions.unite(parts[key], key[1]) for key in wanted}
     empty = [f"{d}/{r}" for (d, r), cloud in clouds.items() if not len(cloud.points)]
     if empty:
@@ -149,7 +173,10 @@ def read_label_names(atlas: Atlas) -> dict[int, str]:
     elif atlas.labels_format == "csv":
         pairs = [line.split(",", 1) for line in lines[1:]]
     elif atlas.labels_format == "lut_pairs":
-        pairs = [(code.split()[0], name) for name, code in zip(lines[::2], lines[1::2], strict=True)]
+        pairs = [
+            (code.split()[0], name)
+            for name, code in zip(lines[::2], lines[1::2], strict=True)
+        ]
     elif atlas.labels_format == "names":
         pairs = list(enumerate(lines, start=1))
     else:
@@ -160,7 +187,9 @@ def read_label_names(atlas: Atlas) -> dict[int, str]:
     # index 0 is the background of a label image, and a region of a 4D atlas
     first = 0 if atlas.kind == "probabilistic" else 1
     names = {int(code): name for code, name in pairs if int(code) >= first}
-    repeated = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+    repeated = sorted(
+        {name for name in names.values() if list(names.values()).count(name) > 1}
+    )
     if repeated:
         raise StudyError(
             f"atlas {atlas.name}: the label table {atlas.labels} names {', '.join(repeated)} "
@@ -197,7 +226,9 @@ def place_parcels(
     own = np.arange(len(target))
     kept = np.flatnonzero(target == own)
     status = np.full(len(target), "kept", dtype=object)
-    status[target < 0] = f"dropped: under {least_volume:.0f} mm^3, too small on the study's grid"
+    status[target < 0] = (
+        f"dropped: under {least_volume:.0f} mm^3, too small on the study's grid"
+    )
     for parcel in np.flatnonzero((target >= 0) & (target != own)):
         status[parcel] = f"merged into {cloud.names[target[parcel]]}: too small"
     table = pd.DataFrame(
@@ -225,7 +256,9 @@ def describe(
     rows: pd.DataFrame, rois: dict[tuple[str, str], Cloud], parcel_table: pd.DataFrame
 ) -> pd.DataFrame:
     """Describe every ROI and parcel: definition, labels, volume, centroid, status, source."""
-    first = rows.drop_duplicates(["definition", "region"]).set_index(["definition", "region"])
+    first = rows.drop_duplicates(["definition", "region"]).set_index(
+        ["definition", "region"]
+    )
     labels = rows.groupby(["definition", "region"], sort=False).agg(
         {"labels": "|".join, "atlas": lambda names: "|".join(dict.fromkeys(names))}
     )
@@ -248,7 +281,10 @@ def describe(
     of_parcels = parcel_table.assign(kind="parcel", labels=parcel_table["region"])
     columns = [*of_rois[0], "structure"]
     return pd.concat(
-        [pd.DataFrame(of_rois).reindex(columns=columns), of_parcels.reindex(columns=columns)],
+        [
+            pd.DataFrame(of_rois).reindex(columns=columns),
+            of_parcels.reindex(columns=columns),
+        ],
         ignore_index=True,
     )
 
@@ -264,7 +300,14 @@ def overlaps(clouds: dict[tuple[str, str], Cloud]) -> pd.DataFrame:
     for region, first, second in pairs:
         one, two = clouds[first, region], clouds[second, region]
         rows.append(
-            (region, first, second, one.volume[0], two.volume[0], regions.dice(one, two))
+            (
+                region,
+                first,
+                second,
+                one.volume[0],
+                two.volume[0],
+                regions.dice(one, two),
+            )
         )
     columns = ["region", "definition_a", "definition_b", "volume_a", "volume_b", "dice"]
     return pd.DataFrame(rows, columns=columns)
@@ -284,8 +327,11 @@ def label_parts(rows: pd.DataFrame, atlas: Atlas):
                 f"{row['definition']}/{row['region']}: the label {', '.join(absent)} is in the "
                 f"table of the atlas {atlas.name} but in no voxel of its image (regions.rois)."
             )
-        yield index, regions.label_cloud(
-            volume.values, volume.grid.affine, {row["region"]: listed}
+        yield (
+            index,
+            regions.label_cloud(
+                volume.values, volume.grid.affine, {row["region"]: listed}
+            ),
         )
 
 
@@ -295,7 +341,9 @@ def probabilistic_parts(rows: pd.DataFrame, atlas: Atlas):
     A threshold is a percentage; with `weights` in its place, every voxel counts by its probability.
     """
     codes = {name: code for code, name in read_label_names(atlas).items()}
-    wanted = sorted({code for _, row in rows.iterrows() for code in _codes(row, codes, atlas)})
+    wanted = sorted(
+        {code for _, row in rows.iterrows() for code in _codes(row, codes, atlas)}
+    )
     where = f"atlas {atlas.name}"
     volumes, grid = images.read_probabilities(atlas.image, wanted, where)
     for index, row in rows.iterrows():
@@ -320,7 +368,9 @@ def sphere_parts(rows: pd.DataFrame, _: None):
     """Yield (row index, cloud) for spheres: `centre` (x y z) and `radius`, MNI mm."""
     for index, row in rows.iterrows():
         try:
-            centre = np.array([float(part) for part in row["centre"].replace(",", " ").split()])
+            centre = np.array(
+                [float(part) for part in row["centre"].replace(",", " ").split()]
+            )
             radius = float(row["radius"])
             if centre.shape != (3,) or not radius > 0:
                 raise ValueError("three coordinates and a positive radius are needed")
@@ -435,10 +485,14 @@ def _require_known(present: set[int], names: dict[int, str], atlas: Atlas) -> No
             "table are of different versions (regions.atlases)."
         )
     if not present & set(names):
-        raise StudyError(f"atlas {atlas.name}: no label of {atlas.labels} is in {atlas.image}.")
+        raise StudyError(
+            f"atlas {atlas.name}: no label of {atlas.labels} is in {atlas.image}."
+        )
 
 
-def _require_columns(table: pd.DataFrame, columns: tuple[str, ...], path) -> pd.DataFrame:
+def _require_columns(
+    table: pd.DataFrame, columns: tuple[str, ...], path
+) -> pd.DataFrame:
     missing = [name for name in columns if name not in table]
     if missing:
         raise StudyError(

@@ -27,7 +27,9 @@ def response(effect_threat: NDArray, effect_safe: NDArray) -> NDArray:
     return effect_threat - effect_safe
 
 
-def attenuate(effects: pd.DataFrame, contrasts: list[dict], keys: list[str]) -> pd.DataFrame:
+def attenuate(
+    effects: pd.DataFrame, contrasts: list[dict], keys: list[str]
+) -> pd.DataFrame:
     """Compute attenuation per subject, region and contrast.
 
     Parameters
@@ -48,7 +50,9 @@ def attenuate(effects: pd.DataFrame, contrasts: list[dict], keys: list[str]) -> 
         where a cell is.
     """
     cells = combine_runs(effects, ["subject", *keys, *CELL])
-    pieces = [_attenuation_of(cells, contrast, ["subject", *keys]) for contrast in contrasts]
+    pieces = [
+        _attenuation_of(cells, contrast, ["subject", *keys]) for contrast in contrasts
+    ]
     order = effects[["subject", *keys]].drop_duplicates()
     return pd.concat(
         [order.merge(piece, on=["subject", *keys], how="left") for piece in pieces],
@@ -81,7 +85,9 @@ def combine_runs(effects: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
     return (sums["weighted"] / sums["weight"]).rename("effect").reset_index()
 
 
-def assess_attenuation(table: pd.DataFrame, tests: dict, verdicts: dict, rng) -> pd.DataFrame:
+def assess_attenuation(
+    table: pd.DataFrame, tests: dict, verdicts: dict, rng
+) -> pd.DataFrame:
     """Test attenuation against zero, ROI by ROI (Q1).
 
     Parameters
@@ -106,7 +112,10 @@ def assess_attenuation(table: pd.DataFrame, tests: dict, verdicts: dict, rng) ->
             values="attenuation",
         )
         flips = flip_signs(wide.to_numpy(), tests["n_permutations"], rng)
-        rows = [_row(values.dropna().to_numpy(), tests, verdicts) for _, values in wide.items()]
+        rows = [
+            _row(values.dropna().to_numpy(), tests, verdicts)
+            for _, values in wide.items()
+        ]
         pieces.append(
             wide.columns.to_frame(index=False).join(
                 pd.DataFrame(rows).assign(
@@ -120,7 +129,9 @@ def assess_attenuation(table: pd.DataFrame, tests: dict, verdicts: dict, rng) ->
     return pd.concat(pieces, ignore_index=True).assign(question="Q1")
 
 
-def _attenuation_of(cells: pd.DataFrame, contrast: dict, subject: list[str]) -> pd.DataFrame:
+def _attenuation_of(
+    cells: pd.DataFrame, contrast: dict, subject: list[str]
+) -> pd.DataFrame:
     if "image" in contrast:
         own = cells[cells["contrast"] == contrast["image"]].set_index(subject)["effect"]
         turned = contrast["direction"] == "held_minus_baseline"

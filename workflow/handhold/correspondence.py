@@ -248,6 +248,7 @@ def correspond(
     n_permutations: int,
     level: float,
     smallest_r: float,
+    bayes_scale: float,
     ranked: bool,
     rng: np.random.Generator,
     min_parcels: int = MIN_PARCELS,
@@ -274,6 +275,8 @@ def correspond(
         Of the interval of z and the central interval of the nulls, such as .95.
     smallest_r : float
         Smallest correlation of interest, for the equivalence test.
+    bayes_scale : float
+        Width of the prior of the Bayes factor, as `handhold.bayes.ttest_bf10`.
     ranked : bool
         Spearman instead of Pearson.
     rng : numpy.random.Generator
@@ -329,7 +332,7 @@ def correspond(
         p_subject=p_subject,
         p=max(p_map, p_subject),
         n_subjects=len(z),
-        bf10=float(ttest_bf10(mean.t, len(z))),
+        bf10=float(ttest_bf10(mean.t, len(z), scale=bayes_scale)),
         p_tost=float(mean.p_tost),
     )
 

@@ -34,7 +34,9 @@ def require_rois(cells: pd.DataFrame, min_coverage: float) -> None:
     best = cells.groupby(["definition", "region"], sort=False)["coverage"].max()
     lost = best[best < min_coverage]
     if len(lost):
-        listed = "; ".join(f"{d}/{r}: at most {share:.0%}" for (d, r), share in lost.items())
+        listed = "; ".join(
+            f"{d}/{r}: at most {share:.0%}" for (d, r), share in lost.items()
+        )
         raise StudyError(
             f"{len(lost)} ROIs lie outside the field of view of every subject ({listed}; "
             f"regions.min_coverage asks for {min_coverage:.0%}). Look at results/*/regions/rois.tsv "
@@ -93,10 +95,22 @@ def list_exclusions(
     )
     tiny = definitions[definitions["status"] != "kept"]
     tiny = tiny.assign(stage="definition", what="parcel", n=1, reason=tiny["status"])
-    unused = parcels[~parcels["used"]].assign(stage="correspondence", what="parcel", n=1)
-    columns = ["stage", "what", "subject", "definition", "region", "contrast", "n", "reason"]
+    unused = parcels[~parcels["used"]].assign(
+        stage="correspondence", what="parcel", n=1
+    )
+    columns = [
+        "stage",
+        "what",
+        "subject",
+        "definition",
+        "region",
+        "contrast",
+        "n",
+        "reason",
+    ]
     pieces = [
-        piece.reindex(columns=columns) for piece in (people, of_roi, of_parcels, tiny, unused)
+        piece.reindex(columns=columns)
+        for piece in (people, of_roi, of_parcels, tiny, unused)
     ]
     pieces = [piece.astype(object) for piece in pieces if len(piece)]
     if not pieces:

@@ -17,7 +17,9 @@ class StudyError(ValueError):
 def speak_plainly(log: str) -> None:
     """Show the message of a StudyError without its traceback, which goes to `log`."""
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None):
+    def hook(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ):
         text = "".join(traceback.format_exception(kind, error, trace))
         Path(log).write_text(text, encoding="utf-8")
         sys.stderr.write(f"\n{error}\n\n" if isinstance(error, StudyError) else text)

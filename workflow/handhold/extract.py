@@ -23,12 +23,18 @@ class Reader:
         key = (grid.affine.tobytes(), grid.shape)
         if key not in self._weights:
             self._weights[key] = {
-                kind: weigh(cloud, grid.affine, grid.shape) for kind, cloud in self.clouds.items()
+                kind: weigh(cloud, grid.affine, grid.shape)
+                for kind, cloud in self.clouds.items()
             }
         return self._weights[key]
 
     def read(
-        self, path: str, where: str, *, analyze_orientation: str | None, zero_is_missing: bool
+        self,
+        path: str,
+        where: str,
+        *,
+        analyze_orientation: str | None,
+        zero_is_missing: bool,
     ) -> dict[str, Means]:
         """Read one image and average it over every cloud."""
         volume = read_volume(path, analyze_orientation, where)
@@ -90,7 +96,9 @@ def extract(
                         "region": cloud.names,
                         "effect": effect.mean,
                         **{
-                            name: found[name][kind].mean if name in found else float("nan")
+                            name: found[name][kind].mean
+                            if name in found
+                            else float("nan")
                             for name in ("variance", "tsnr")
                         },
                         "coverage": effect.coverage,
@@ -98,7 +106,9 @@ def extract(
                     }
                 )
             )
-    return {kind: pd.concat(tables, ignore_index=True) for kind, tables in pieces.items()}
+    return {
+        kind: pd.concat(tables, ignore_index=True) for kind, tables in pieces.items()
+    }
 
 
 def extract_receptors(
@@ -152,10 +162,14 @@ def extract_receptors(
             )
             table["binding"] = table["binding"].where(table["coverage"] >= min_coverage)
             pieces[kind].append(table)
-    tables = {kind: pd.concat(listed, ignore_index=True) for kind, listed in pieces.items()}
+    tables = {
+        kind: pd.concat(listed, ignore_index=True) for kind, listed in pieces.items()
+    }
     names = tables["rois"]["region"].str.split("/", n=1, expand=True)
     tables["rois"] = tables["rois"].assign(definition=names[0], region=names[1])
-    of_parcels = definitions.loc[definitions["kind"] == "parcel", ["region", "structure"]]
+    of_parcels = definitions.loc[
+        definitions["kind"] == "parcel", ["region", "structure"]
+    ]
     tables["parcels"] = tables["parcels"].merge(of_parcels, on="region")
     return tables
 

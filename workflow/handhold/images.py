@@ -62,7 +62,9 @@ def read_grid(path: str | Path, analyze_orientation: str | None, where: str) -> 
     return _grid(_load(path, where), path, analyze_orientation, where)
 
 
-def read_volume(path: str | Path, analyze_orientation: str | None, where: str) -> Volume:
+def read_volume(
+    path: str | Path, analyze_orientation: str | None, where: str
+) -> Volume:
     """Read one image, scaled by its header; parameters and errors as `read_grid`.
 
     Raises
@@ -105,7 +107,9 @@ def read_labels(path: str | Path, where: str) -> Volume:
     return Volume(values.astype(np.int32), Grid(image.affine, values.shape))
 
 
-def read_probabilities(path: str | Path, indices: list[int], where: str) -> tuple[dict, Grid]:
+def read_probabilities(
+    path: str | Path, indices: list[int], where: str
+) -> tuple[dict, Grid]:
     """Read chosen volumes of a 4D probabilistic atlas in one pass over the file.
 
     Returns
@@ -122,7 +126,9 @@ def read_probabilities(path: str | Path, indices: list[int], where: str) -> tupl
             f"{where}: {path} has the shape {image.shape}, which holds no volume "
             f"{max(indices)}. Compare the image with its label table (regions.atlases)."
         )
-    volumes = {index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)}
+    volumes = {
+        index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
+    }
     return volumes, Grid(image.affine, image.shape[:3])
 
 
@@ -135,7 +141,13 @@ def _load(path: str | Path, where: str) -> nib.spatialimages.SpatialImage:
         )
     try:
         return nib.load(path)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, ZlibError) as error:
+    except (
+        nib.filebasedimages.ImageFileError,
+        OSError,
+        EOFError,
+        ValueError,
+        ZlibError,
+    ) as error:
         raise StudyError(
             f"{where}: {path} cannot be read as NIfTI or Analyze ({error}). "
             "Copy it again from its source; an .img needs its .hdr beside it."
@@ -154,7 +166,9 @@ def _grid(image, path: str | Path, analyze_orientation: str | None, where: str) 
     return Grid(affine, shape[:3])
 
 
-def _affine(image, path: str | Path, analyze_orientation: str | None, where: str) -> NDArray:
+def _affine(
+    image, path: str | Path, analyze_orientation: str | None, where: str
+) -> NDArray:
     if not isinstance(image, nib.Nifti1Pair):
         return _analyze_affine(image, path, analyze_orientation, where)
     header = image.header
@@ -172,7 +186,9 @@ def _affine(image, path: str | Path, analyze_orientation: str | None, where: str
     return image.affine
 
 
-def _analyze_affine(image, path, analyze_orientation: str | None, where: str) -> NDArray:
+def _analyze_affine(
+    image, path, analyze_orientation: str | None, where: str
+) -> NDArray:
     if analyze_orientation is None:
         raise StudyError(
             f"{where}: {path} is an Analyze 7.5 image, and that format does not record which "
@@ -225,5 +241,6 @@ def _require_mni(affine: NDArray, shape: tuple, path: str | Path, where: str) ->
 def _span(corners: NDArray) -> str:
     low, high = corners.min(axis=0), corners.max(axis=0)
     return ", ".join(
-        f"{axis} {first:.0f}..{last:.0f} mm" for axis, first, last in zip("xyz", low, high, strict=True)
+        f"{axis} {first:.0f}..{last:.0f} mm"
+        for axis, first, last in zip("xyz", low, high, strict=True)
     )

@@ -50,7 +50,11 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
             encoding="utf-8-sig",
             skipinitialspace=True,
         )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
         raise StudyError(
             f"the table {path} ({key}) cannot be read as "
             f"{'comma' if separator == ',' else 'tab'}-separated UTF-8 text: {error}. "
@@ -72,7 +76,9 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
 def read_results(path: str | Path) -> pd.DataFrame:
     """Read a table that handhold wrote, with numbers as numbers and labels as text."""
     kinds = column_kinds()
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"])
+    table = pd.read_csv(
+        path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"]
+    )
     for name in table:
         if kinds[name]["kind"] == "number":
             table[name] = pd.to_numeric(table[name])
@@ -113,7 +119,8 @@ def write_json(content: dict, path: str | Path) -> None:
     """Write JSON whole or not at all; numbers that are not finite become null."""
     with replacing(path) as temporary:
         temporary.write_text(
-            json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+            + "\n",
             encoding="utf-8",
         )
 

@@ -63,7 +63,11 @@ def select_parcels(
         attenuation.groupby(["contrast", "region"], sort=False)["attenuation"]
         .agg(n_subjects="count", group="mean")
         .reset_index()
-        .merge(binding[["region", "structure", "binding"]], on="region", validate="many_to_one")
+        .merge(
+            binding[["region", "structure", "binding"]],
+            on="region",
+            validate="many_to_one",
+        )
         .merge(definitions[["region", *AXES]], on="region", validate="many_to_one")
     )
     few = table["n_subjects"] < min_subjects * n_subjects
@@ -71,7 +75,11 @@ def select_parcels(
     table.loc[few, "reason"] = "covered in too few subjects"
     table.loc[table["binding"].isna(), "reason"] = f"not covered by {target}"
     table["used"] = table["reason"].isna()
-    sizes = table[table["used"]].groupby(["contrast", "structure"])["region"].transform("size")
+    sizes = (
+        table[table["used"]]
+        .groupby(["contrast", "structure"])["region"]
+        .transform("size")
+    )
     small = sizes.index[sizes < MIN_PARCELS]
     table.loc[small, "reason"] = f"its structure has fewer than {MIN_PARCELS} parcels"
     table.loc[small, "used"] = False
@@ -118,8 +126,12 @@ def assess_correspondence(
         for scope in ("all", *np.unique(own["structure"])):
             inside = ((own["structure"] == scope) | (scope == "all")).to_numpy()
             for method in ("spearman", "pearson"):
-                row = _judge_scope(of_subjects, own, inside, surrogates, method, tests, rng)
-                rows.append({"contrast": contrast, "scope": scope, "method": method, **row})
+                row = _judge_scope(
+                    of_subjects, own, inside, surrogates, method, tests, rng
+                )
+                rows.append(
+                    {"contrast": contrast, "scope": scope, "method": method, **row}
+                )
         for method in ("spearman", "pearson"):
             null_r[f"{contrast} {method}"] = within_r(
                 surrogates.of_binding,
@@ -206,7 +218,9 @@ def assess_specificity(
     pieces = []
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
         own = own[own["region"].isin(wide.index)]
-        _require_parcels(own, f"{contrast}, all maps of receptors.panel", nulls["min_parcels"])
+        _require_parcels(
+            own, f"{contrast}, all maps of receptors.panel", nulls["min_parcels"]
+        )
         bindings = wide.loc[own["region"]].to_numpy().T
         structure = own["structure"].to_numpy()
         surrogates = moran_by_structure(
@@ -234,7 +248,9 @@ def assess_specificity(
                 r_squared=[explained.r_squared] + [np.nan] * (len(maps) - 1),
             )
         )
-    return pd.concat(pieces, ignore_index=True).assign(question="Q5", method=nulls["method"])
+    return pd.concat(pieces, ignore_index=True).assign(
+        question="Q5", method=nulls["method"]
+    )
 
 
 class _Surrogates:
@@ -304,7 +320,10 @@ def _require_parcels(own: pd.DataFrame, what: str, min_parcels: int) -> None:
     n_parcels = int(own["used"].sum())
     if n_parcels < min_parcels:
         reasons = own.loc[~own["used"], "reason"].value_counts()
-        listed = "; ".join(f"{n} {reason}" for reason, n in reasons.items()) or "none was dropped"
+        listed = (
+            "; ".join(f"{n} {reason}" for reason, n in reasons.items())
+            or "none was dropped"
+        )
         raise StudyError(
             f"{what}: {n_parcels} parcels have both attenuation and binding ({listed}); inference "
             f"over parcels needs {min_parcels} (nulls.min_parcels). Choose a finer atlas in "

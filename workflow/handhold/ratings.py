@@ -66,7 +66,9 @@ def relieve(
         *_missing(scores, subjects),
     ]
     if not covered:
-        faults.append("no contrast has its ratings; compare contrasts with the section ratings")
+        faults.append(
+            "no contrast has its ratings; compare contrasts with the section ratings"
+        )
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise StudyError(
@@ -120,7 +122,9 @@ def _wide(table, ratings, contrasts, rename):
 
 
 def _ready(table, ratings, contrasts, rename):
-    covered = [contrast for contrast in contrasts if contrast["name"] in ratings["relief"]]
+    covered = [
+        contrast for contrast in contrasts if contrast["name"] in ratings["relief"]
+    ]
     return _melt(table, ratings, ratings["relief"]), covered
 
 
@@ -129,7 +133,9 @@ _SHAPES = {"long": _long, "wide": _wide, "relief": _ready}
 
 def _melt(table: pd.DataFrame, ratings: dict, columns: dict[str, str]) -> pd.DataFrame:
     parts = [
-        pd.DataFrame({"subject": table[ratings["subject"]], "of": of, "score": table[column]})
+        pd.DataFrame(
+            {"subject": table[ratings["subject"]], "of": of, "score": table[column]}
+        )
         for of, column in columns.items()
     ]
     return pd.concat(parts, ignore_index=True)
@@ -139,7 +145,8 @@ def _covered(contrasts: list[dict], conditions: set[str]) -> list[dict]:
     return [
         contrast
         for contrast in contrasts
-        if "baseline" in contrast and {contrast["baseline"], contrast["held"]} <= conditions
+        if "baseline" in contrast
+        and {contrast["baseline"], contrast["held"]} <= conditions
     ]
 
 
@@ -151,7 +158,9 @@ def _needed(scores: pd.DataFrame, covered: list[dict]) -> pd.DataFrame:
 def _require_columns(table: pd.DataFrame, ratings: dict) -> None:
     named = {"ratings.subject": ratings["subject"]}
     for form in ("long", "wide", "relief"):
-        named |= {f"ratings.{form}.{key}": name for key, name in ratings.get(form, {}).items()}
+        named |= {
+            f"ratings.{form}.{key}": name for key, name in ratings.get(form, {}).items()
+        }
     absent = [f"{name} ({key})" for key, name in named.items() if name not in table]
     if absent:
         raise StudyError(
@@ -163,7 +172,9 @@ def _require_columns(table: pd.DataFrame, ratings: dict) -> None:
 def _unknown_people(scores: pd.DataFrame, subjects: list[str]) -> list[str]:
     people = list(dict.fromkeys(scores["subject"].dropna()))
     faults = [
-        f"sub-{subject} has a rating but no image" for subject in people if subject not in subjects
+        f"sub-{subject} has a rating but no image"
+        for subject in people
+        if subject not in subjects
     ]
     anonymous = int(scores["subject"].isna().sum())
     return faults + ([f"{anonymous} ratings have no subject"] if anonymous else [])

@@ -10,7 +10,9 @@ from handhold.errors import StudyError
 SHARE = 0.2
 
 
-def mask_background(values: NDArray, background: str, negative: str, where: str) -> NDArray:
+def mask_background(
+    values: NDArray, background: str, negative: str, where: str
+) -> NDArray:
     """Return a copy of a receptor map that is NaN outside the brain.
 
     Parameters

@@ -83,7 +83,9 @@ class Means:
     n_voxels: NDArray
 
 
-def label_cloud(labels: NDArray, affine: NDArray, members: dict[str, list[int]]) -> Cloud:
+def label_cloud(
+    labels: NDArray, affine: NDArray, members: dict[str, list[int]]
+) -> Cloud:
     """Turn a label image into a cloud.
 
     Parameters
@@ -114,16 +116,22 @@ def weighted_cloud(probability: NDArray, affine: NDArray, name: str) -> Cloud:
     """Turn one probability map (0 to 1, already cut at a threshold) into the cloud of a region."""
     inside = np.argwhere(probability > 0)
     weight = probability[tuple(inside.T)].astype(float)
-    return _cloud(inside, np.zeros(len(inside), dtype=np.int32), weight, affine, (name,))
+    return _cloud(
+        inside, np.zeros(len(inside), dtype=np.int32), weight, affine, (name,)
+    )
 
 
 def sphere_cloud(centre: NDArray, radius: float, name: str) -> Cloud:
     """Fill a sphere (MNI mm) with points 1 mm apart."""
     reach = np.arange(-np.ceil(radius), np.ceil(radius) + 1)
-    offsets = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1).reshape(-1, 3)
+    offsets = np.stack(
+        np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1
+    ).reshape(-1, 3)
     points = offsets[(offsets**2).sum(axis=1) <= radius**2] + np.asarray(centre)
     n_points = len(points)
-    return Cloud(points, np.zeros(n_points, int), np.ones(n_points), (name,), np.ones(3))
+    return Cloud(
+        points, np.zeros(n_points, int), np.ones(n_points), (name,), np.ones(3)
+    )
 
 
 def restrict(cloud: Cloud, where: str) -> Cloud:
@@ -142,7 +150,11 @@ def restrict(cloud: Cloud, where: str) -> Cloud:
         axis, sign, bound = match.groups()
         keep &= COMPARE[sign](cloud.points[:, AXES[axis]], float(bound))
     return Cloud(
-        cloud.points[keep], cloud.region[keep], cloud.weight[keep], cloud.names, cloud.spacing
+        cloud.points[keep],
+        cloud.region[keep],
+        cloud.weight[keep],
+        cloud.names,
+        cloud.spacing,
     )
 
 
@@ -162,7 +174,9 @@ def stack(clouds: list[Cloud]) -> Cloud:
     offsets = np.cumsum([0] + [len(cloud.names) for cloud in clouds])
     return Cloud(
         np.concatenate([cloud.points for cloud in clouds]),
-        np.concatenate([c.region + o for c, o in zip(clouds, offsets[:-1], strict=True)]),
+        np.concatenate(
+            [c.region + o for c, o in zip(clouds, offsets[:-1], strict=True)]
+        ),
         np.concatenate([cloud.weight for cloud in clouds]),
         tuple(name for cloud in clouds for name in cloud.names),
         np.max([cloud.spacing for cloud in clouds], axis=0),
@@ -173,7 +187,9 @@ def relabel(cloud: Cloud, target: NDArray, names: tuple[str, ...]) -> Cloud:
     """Give each region a new index (n_regions,), -1 to leave it out: parcels dropped or merged."""
     region = np.asarray(target)[cloud.region]
     keep = region >= 0
-    return Cloud(cloud.points[keep], region[keep], cloud.weight[keep], names, cloud.spacing)
+    return Cloud(
+        cloud.points[keep], region[keep], cloud.weight[keep], names, cloud.spacing
+    )
 
 
 def weigh(cloud: Cloud, affine: NDArray, shape: tuple[int, int, int]) -> Weights:
@@ -289,12 +305,20 @@ def pick(cloud: Cloud, name: str) -> Cloud:
     keep = cloud.region == index
     n_points = int(keep.sum())
     return Cloud(
-        cloud.points[keep], np.zeros(n_points, int), cloud.weight[keep], (name,), cloud.spacing
+        cloud.points[keep],
+        np.zeros(n_points, int),
+        cloud.weight[keep],
+        (name,),
+        cloud.spacing,
     )
 
 
 def _cloud(
-    inside: NDArray, region: NDArray, weight: NDArray, affine: NDArray, names: tuple[str, ...]
+    inside: NDArray,
+    region: NDArray,
+    weight: NDArray,
+    affine: NDArray,
+    names: tuple[str, ...],
 ) -> Cloud:
     points = inside @ affine[:3, :3].T + affine[:3, 3]
     volume = abs(np.linalg.det(affine[:3, :3]))

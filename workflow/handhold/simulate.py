@@ -93,6 +93,10 @@ CLIP_SD = 3.0
 TRUNCATE = 4.0
 SD_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
 
+# Decoy maps are as smooth as PET maps, and the same in every cohort.
+DECOY_SMOOTHNESS_MM = 30.0
+DECOY_SEEDS = (1, 2)
+
 # One random stream per purpose; a key holds the subject where there is one.
 _REGIONAL, _TRAIT, _NOISE, _RELIEF = range(4)
 
@@ -304,6 +308,28 @@ def demo_receptor(points: NDArray) -> NDArray:
     array([2.25, 0.  ])
     """
     return _blend_regions(points, column=0)
+
+
+def decoy_maps(mask: NDArray, affine: NDArray) -> dict[str, NDArray]:
+    """Invent maps that attenuation does not follow, for the specificity question.
+
+    Returns arrays of shape (n_voxels,), all positive, by the file stems of `RECEPTORS`: two
+    gradients of the brain, and two smooth fields (the same for every cohort).
+    """
+    points = voxel_points(mask, affine)
+    span = np.ptp(points, axis=0)
+    low = points.min(axis=0)
+    sigma = DECOY_SMOOTHNESS_MM * SD_PER_FWHM / abs(affine[0, 0])
+    fields = [
+        _smooth_noise(mask, sigma, np.random.default_rng(seed)) for seed in DECOY_SEEDS
+    ]
+    return {
+        "decoy_front": 1 + (points[:, 1] - low[1]) / span[1],
+        "decoy_dorsal": 1 + (points[:, 2] - low[2]) / span[2],
+        **{
+            f"decoy_patches_{i}": 1 + f - f.min() for i, f in enumerate(fields, start=1)
+        },
+    }
 
 
 def response_pattern(points: NDArray) -> NDArray:
@@ -535,6 +561,8 @@ def write_study(cohort: Cohort, folder: str | Path) -> None:
             _write_image(path, effect, mask, affine, background=np.nan)
     path = folder / "receptor.nii.gz"
     _write_image(path, binding, mask, affine, background=0)
+    for name, values in decoy_maps(mask, affine).items():
+        _write_image(folder / f"{name}.nii.gz", values, mask, affine, background=0)
     _write_table(folder / "images.tsv", study_table(cohort.n_subjects))
     _write_table(folder / "ratings.tsv", simulate_ratings(cohort))
     _write_json(folder / "truth.json", truth(cohort))
@@ -548,6 +576,45 @@ def standard_brain(voxel_size_mm: int) -> tuple[NDArray, NDArray]:
 
     image = load_mni152_brain_mask(resolution=voxel_size_mm)
     return np.asarray(image.dataobj) > 0, image.affine
+
+
+# The registry of this study's maps, as atlases/receptors.tsv is that of real ones.
+RECEPTORS = [
+    {
+        "receptor": name,
+        "label": label,
+        "unit": unit,
+        "file": file,
+        "background": "0",
+        "citation": citation,
+        "doi": "n/a",
+        "licence": "BSD-3-Clause (made by handhold)",
+    }
+    for name, label, unit, file, citation in (
+        (
+            "MOR_modelled",
+            "modelled mu-opioid (MOR)",
+            "BP_ND, modelled",
+            "receptor.nii.gz",
+            "modelled from regional means of Turtonen et al. (2021); not an image of anyone",
+        ),
+        *(
+            (
+                name,
+                label,
+                "arbitrary",
+                f"{name}.nii.gz",
+                "invented by handhold.simulate",
+            )
+            for name, label in (
+                ("decoy_front", "decoy: towards the front"),
+                ("decoy_dorsal", "decoy: towards the top"),
+                ("decoy_patches_1", "decoy: smooth patches 1"),
+                ("decoy_patches_2", "decoy: smooth patches 2"),
+            )
+        ),
+    )
+]
 
 
 SIDECARS = {

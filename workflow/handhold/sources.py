@@ -136,7 +136,9 @@ def _require_columns(table: pd.DataFrame, maps: dict) -> None:
 
 
 def _places(template: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    return [
+        name for _, name, _, _ in string.Formatter().parse(template) if name is not None
+    ]
 
 
 def _tidy(table: pd.DataFrame, maps: dict) -> pd.DataFrame:
@@ -147,7 +149,9 @@ def _tidy(table: pd.DataFrame, maps: dict) -> pd.DataFrame:
         rows[role] = table[name]
     rows["subject"] = rows["subject"].map(plain_subject, na_action="ignore")
     for role, words in maps["rename"].items():
-        rows[role] = rows[role].map(lambda word, words=words: words.get(word, word), na_action="ignore")
+        rows[role] = rows[role].map(
+            lambda word, words=words: words.get(word, word), na_action="ignore"
+        )
     if "contrast" in maps:
         rows["contrast"] = maps["contrast"]
     for role in ("image", "variance"):
@@ -185,9 +189,16 @@ def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataF
         subjects = rows.loc[marked, "subject"]
         by_subject = text[marked].set_axis(subjects).groupby(level=0).first()
         of_row = rows["subject"].map(by_subject)
-        reasons[of_row.notna()] = of_row[of_row.notna()] + f" (column {maps['exclude_column']})"
+        reasons[of_row.notna()] = (
+            of_row[of_row.notna()] + f" (column {maps['exclude_column']})"
+        )
     marked = pd.DataFrame({"subject": rows["subject"], "reason": reasons}).dropna()
-    counted = marked.groupby(["subject", "reason"], sort=False).size().rename("n").reset_index()
+    counted = (
+        marked.groupby(["subject", "reason"], sort=False)
+        .size()
+        .rename("n")
+        .reset_index()
+    )
     # rows left out by maps.include do not exclude the subject's other rows
     partly = counted["subject"].isin(rows.loc[reasons.isna(), "subject"])
     return counted[~partly][["subject", "n", "reason"]].reset_index(drop=True)
@@ -245,7 +256,9 @@ def _missing_cells(rows: pd.DataFrame, contrasts: list[dict]) -> list[str]:
         if "image" in contrast:
             needed.add((contrast["image"],))
         else:
-            needed |= {(contrast[side], cue) for side in ("baseline", "held") for cue in CUES}
+            needed |= {
+                (contrast[side], cue) for side in ("baseline", "held") for cue in CUES
+            }
     faults = []
     for subject, own in rows.groupby("subject", sort=False):
         cells = set(zip(own["condition"], own["cue"], strict=True))

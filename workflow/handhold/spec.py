@@ -99,7 +99,9 @@ def document() -> str:
             "" if section else f"`{default}`",
             entry.get("reason", ""),
         )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +135,9 @@ def _contradictions(config: dict) -> list[str]:
         if ("image" in columns) == ("image_template" in config["maps"]):
             faults.append("give one of maps.columns.image and maps.image_template")
         if "variance" in columns and "variance_template" in config["maps"]:
-            faults.append("give one of maps.columns.variance and maps.variance_template")
+            faults.append(
+                "give one of maps.columns.variance and maps.variance_template"
+            )
         cells = "condition" in columns and "cue" in columns
         if cells + ("contrast" in columns) + ("contrast" in config["maps"]) != 1:
             faults.append(
@@ -141,7 +145,9 @@ def _contradictions(config: dict) -> list[str]:
                 "maps.columns.contrast and maps.contrast"
             )
     if "ratings" in config:
-        forms = [form for form in ("wide", "long", "relief") if form in config["ratings"]]
+        forms = [
+            form for form in ("wide", "long", "relief") if form in config["ratings"]
+        ]
         if len(forms) != 1:
             faults.append(
                 "give one of ratings.wide, ratings.long and ratings.relief "

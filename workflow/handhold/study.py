@@ -43,13 +43,17 @@ class Study:
     @property
     def labels(self) -> dict[str, str]:
         """File-safe label of each subject, by label; the subject by it."""
-        return {sources.file_label(subject): subject for subject in self.manifest.subjects}
+        return {
+            sources.file_label(subject): subject for subject in self.manifest.subjects
+        }
 
     def paths(self, subject: str) -> list[str]:
         """Every image file of a subject, the .hdr of an .img too."""
         rows = self.manifest.of(subject)
         files = [path for kind in sources.FILES for path in rows[kind].dropna()]
-        headers = [str(Path(p).with_suffix(".hdr")) for p in files if p.endswith(".img")]
+        headers = [
+            str(Path(p).with_suffix(".hdr")) for p in files if p.endswith(".img")
+        ]
         return files + headers
 
     @property
@@ -59,7 +63,10 @@ class Study:
         known = atlases.read_atlases(chosen["atlases"], self.config["data_root"])
         rows = atlases.read_definitions(chosen["rois"], chosen["definitions"])
         names = [name for name in rows["atlas"].unique() if name != "sphere"]
-        return [str(file) for file in atlases.image_files(known, [*names, chosen["parcels"]])]
+        return [
+            str(file)
+            for file in atlases.image_files(known, [*names, chosen["parcels"]])
+        ]
 
 
 def open_study(config: dict) -> Study:
@@ -89,7 +96,9 @@ def open_study(config: dict) -> Study:
     return Study(config, folder, manifest, receptors, rated)
 
 
-def relief_of(config: dict, table: pd.DataFrame, manifest: sources.Manifest) -> pd.DataFrame:
+def relief_of(
+    config: dict, table: pd.DataFrame, manifest: sources.Manifest
+) -> pd.DataFrame:
     """Compute the relief of every subject of a study from its table of ratings."""
     return ratings.relieve(
         table,
@@ -117,7 +126,9 @@ def modules(*names: str) -> list[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "handhold":
                 waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("handhold."):
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "handhold."
+            ):
                 waiting.append(node.module.removeprefix("handhold."))
     return sorted(found)
 
@@ -179,7 +190,9 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
             table[column] = ""
     absent = [column for column in RECEPTOR_COLUMNS if column not in table]
     if absent:
-        raise StudyError(f"{chosen['table']} (receptors.table) lacks {', '.join(absent)}.")
+        raise StudyError(
+            f"{chosen['table']} (receptors.table) lacks {', '.join(absent)}."
+        )
     names = [chosen["target"], *chosen["panel"]]
     unknown = [name for name in names if name not in set(table["receptor"])]
     if unknown:
@@ -189,17 +202,19 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
         )
     repeated = table.loc[table["receptor"].duplicated(), "receptor"]
     if len(repeated):
-        raise StudyError(f"{chosen['table']} (receptors.table) repeats {', '.join(repeated)}.")
+        raise StudyError(
+            f"{chosen['table']} (receptors.table) repeats {', '.join(repeated)}."
+        )
     rows = table.set_index("receptor").loc[names].reset_index()[list(RECEPTOR_COLUMNS)]
     return rows.assign(path=[str(root / file) for file in rows["file"]])
 
 
 def _require_maps(receptors: pd.DataFrame) -> None:
-    missing = [row.path for row in receptors.itertuples() if not Path(row.path).is_file()]
+    missing = [
+        row.path for row in receptors.itertuples() if not Path(row.path).is_file()
+    ]
     if missing:
         raise StudyError(
             f"{len(missing)} receptor maps do not exist: {', '.join(missing)}. Paths start from "
             "data_root; the registry (receptors.table) says where each map comes from."
         )
-
-

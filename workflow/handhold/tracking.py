@@ -65,7 +65,9 @@ def assess_coupling(
     `coupling` has columns subject, contrast, receptor, z; returns one row per contrast.
     """
     pieces = []
-    for (receptor, contrast), own in coupling.groupby(["receptor", "contrast"], sort=False):
+    for (receptor, contrast), own in coupling.groupby(
+        ["receptor", "contrast"], sort=False
+    ):
         paired = own.merge(relief, on=["subject", "contrast"])
         if paired.empty:
             continue
@@ -87,7 +89,9 @@ def correlate_people(
     """
     permuted = permute_correlations(measures, relief, tests["n_permutations"], rng)
     ranks = rankdata(measures, axis=0, nan_policy="omit")
-    by_rank = permute_correlations(ranks, rankdata(relief), tests["n_permutations"], rng)
+    by_rank = permute_correlations(
+        ranks, rankdata(relief), tests["n_permutations"], rng
+    )
     rows = [_row(column, relief, tests, verdicts, rng) for column in measures.T]
     return pd.DataFrame(rows).assign(
         p=permuted.p,
@@ -121,5 +125,7 @@ def _row(column: NDArray, relief: NDArray, tests: dict, verdicts: dict, rng) -> 
         "bf10": correlation_bf10(r, n, kappa=tests["bayes_kappa"]),
         "loo_low": loo_low,
         "loo_high": loo_high,
-        "detectable_r": detectable_r(n, power=verdicts["power"], alpha=verdicts["alpha"]),
+        "detectable_r": detectable_r(
+            n, power=verdicts["power"], alpha=verdicts["alpha"]
+        ),
     }

@@ -102,13 +102,19 @@ def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
     """Add the columns verdict and reason to a table of tests; `p` names the p that has to pass."""
     judged = [
         judge(
-            Evidence(row["effect"], row[p], row.get("p_tost", np.nan), row.get("bf10", np.nan)),
+            Evidence(
+                row["effect"],
+                row[p],
+                row.get("p_tost", np.nan),
+                row.get("bf10", np.nan),
+            ),
             thresholds,
         )
         for row in table.to_dict("records")
     ]
     return table.assign(
-        verdict=[verdict for verdict, _ in judged], reason=[reason for _, reason in judged]
+        verdict=[verdict for verdict, _ in judged],
+        reason=[reason for _, reason in judged],
     )
 
 
@@ -119,16 +125,16 @@ def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     return judged.assign(p=table["p"])
 
 
-def answer_regions(table: pd.DataFrame, definition: str, contrast: str, unit: str) -> dict:
+def answer_regions(
+    table: pd.DataFrame, definition: str, contrast: str, unit: str
+) -> dict:
     """Answer Q1 or Q3 from the hypothesised ROIs of the primary definition and contrast.
 
     Supported if any ROI is (family-wise p), evidence against if every ROI is; a ROI that gets
     another verdict under another definition is named.
     """
     question = table["question"].iloc[0]
-    own = table[
-        (table["role"] == "hypothesised") & (table["contrast"] == contrast)
-    ]
+    own = table[(table["role"] == "hypothesised") & (table["contrast"] == contrast)]
     primary = own[own["definition"] == definition]
     found = {
         verdict: list(primary.loc[primary["verdict"] == verdict, "region"])
@@ -148,13 +154,23 @@ def answer_regions(table: pd.DataFrame, definition: str, contrast: str, unit: st
         reason += f". Depends on the ROI definition: {', '.join(torn)}"
     if verdict == INCONCLUSIVE:
         reason += f". {_power(primary, question)}"
-    return _answer(question, verdict, _region_sentence(question, contrast, found, unit), reason, primary)
+    return _answer(
+        question,
+        verdict,
+        _region_sentence(question, contrast, found, unit),
+        reason,
+        primary,
+    )
 
 
-def answer_correspondence(table: pd.DataFrame, method: str, contrast: str, label: str) -> dict:
+def answer_correspondence(
+    table: pd.DataFrame, method: str, contrast: str, label: str
+) -> dict:
     """Answer Q2 from the headline row: all parcels, the configured method, the primary contrast."""
     row = table[
-        (table["scope"] == "all") & (table["method"] == method) & (table["contrast"] == contrast)
+        (table["scope"] == "all")
+        & (table["method"] == method)
+        & (table["contrast"] == contrast)
     ].iloc[0]
     sentence = {
         SUPPORTED: f"Attenuation ({contrast}) is larger where {label} binding is higher.",
@@ -183,7 +199,9 @@ def answer_coupling(table: pd.DataFrame, contrast: str, label: str) -> dict:
     return _answer("Q4", row["verdict"], sentence, reason, own)
 
 
-def answer_specificity(table: pd.DataFrame, contrast: str, q2: dict, thresholds: dict) -> dict:
+def answer_specificity(
+    table: pd.DataFrame, contrast: str, q2: dict, thresholds: dict
+) -> dict:
     """Answer Q5: supported only if Q2 is, and the target beats every other map.
 
     Evidence against if another map does significantly better than the target (family-wise p).
@@ -229,7 +247,9 @@ def not_run(question: str, reason: str) -> dict:
     }
 
 
-def _answer(question: str, verdict: str, sentence: str, reason: str, rows: pd.DataFrame) -> dict:
+def _answer(
+    question: str, verdict: str, sentence: str, reason: str, rows: pd.DataFrame
+) -> dict:
     return {
         "question": question,
         "title": QUESTIONS[question],
@@ -271,4 +291,6 @@ def _region_sentence(question: str, contrast: str, found: dict, unit: str) -> st
         return f"{what[0]} ({contrast}) in {', '.join(found[SUPPORTED])}."
     if found[AGAINST] and not found[INCONCLUSIVE]:
         return f"There is evidence against it that {what[1]} ({contrast}) in any of the regions."
-    return f"Whether {what[1]} ({contrast}) is open in {', '.join(found[INCONCLUSIVE])}."
+    return (
+        f"Whether {what[1]} ({contrast}) is open in {', '.join(found[INCONCLUSIVE])}."
+    )

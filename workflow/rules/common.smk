@@ -18,11 +18,11 @@ except StudyError as error:
 
 CONFIG = STUDY.config
 OUT = STUDY.folder
-SECTIONS = {"Q1", "Q2"}
+QUESTIONS = {"Q1", "Q2"}
 if STUDY.rated:
-    SECTIONS |= {"Q3", "Q4"}
+    QUESTIONS |= {"Q3", "Q4"}
 if CONFIG["receptors"]["panel"]:
-    SECTIONS |= {"Q5"}
+    QUESTIONS |= {"Q5"}
 
 
 def table(name):

@@ -9,7 +9,9 @@ speak_plainly(snakemake.log[0])
 chosen = snakemake.params
 known = atlases.read_atlases(snakemake.input.atlases, chosen.data_root)
 rows = atlases.read_definitions(snakemake.input.rois, chosen.definitions)
-grid = read_grid(snakemake.input.grid, chosen.orientation, "the first image (maps.table)")
+grid = read_grid(
+    snakemake.input.grid, chosen.orientation, "the first image (maps.table)"
+)
 
 rois = atlases.roi_clouds(rows, known)
 parcels, table = atlases.place_parcels(

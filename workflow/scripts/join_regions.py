@@ -10,9 +10,14 @@ least = snakemake.params.min_coverage
 definitions = read_results(snakemake.input.definitions[0])
 
 rois = pd.concat(map(read_results, snakemake.input.rois), ignore_index=True)
-names = rois.pop("region").str.split("/", n=1, expand=True).set_axis(["definition", "region"], axis=1)
+names = (
+    rois.pop("region")
+    .str.split("/", n=1, expand=True)
+    .set_axis(["definition", "region"], axis=1)
+)
 rois = pd.concat([names, rois], axis=1).merge(
-    definitions[["definition", "region", "hemisphere", "role"]], on=["definition", "region"]
+    definitions[["definition", "region", "hemisphere", "role"]],
+    on=["definition", "region"],
 )
 require_rois(rois, least)
 write_results(gate(rois, least), snakemake.output.rois[0])

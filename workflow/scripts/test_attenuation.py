@@ -10,6 +10,10 @@ speak_plainly(snakemake.log[0])
 attenuation = read_results(snakemake.input.attenuation[0])
 rng = random_stream(snakemake.params.seed, snakemake.rule)
 
-table = assess_attenuation(attenuation, snakemake.params.tests, snakemake.params.verdicts, rng)
+table = assess_attenuation(
+    attenuation, snakemake.params.tests, snakemake.params.verdicts, rng
+)
 
-write_results(judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0])
+write_results(
+    judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]
+)

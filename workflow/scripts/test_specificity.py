@@ -15,4 +15,6 @@ table = assess_specificity(
     nulls=snakemake.params.nulls,
     null_seed=snakemake.params.null_seed,
 )
-write_results(judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0])
+write_results(
+    judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]
+)

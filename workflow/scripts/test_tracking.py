@@ -14,4 +14,6 @@ table = assess_tracking(
     snakemake.params.verdicts,
     random_stream(snakemake.params.seed, snakemake.rule),
 )
-write_results(judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0])
+write_results(
+    judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]
+)
