@@ -153,12 +153,14 @@ def test_skipped_does_not_depend_on_units(sample):
 
 def test_skipped_takes_ratings_that_mostly_agree(rng):
     # Most people report no relief: median deviation zero, a singular centre.
-    relief = np.array([0.0] * 9 + [1, 2, 3])
-    result = skipped(relief, rng.normal(size=12), rng)
-    assert -1 <= result.r <= 1
-    all_alike = skipped(np.array([0.0] * 11 + [5]), rng.normal(size=12), rng)
-    assert all_alike.outliers[11]
-    assert np.isnan(all_alike.r)
+    attenuation = rng.normal(size=12)
+    relief = np.array([0.0] * 7 + [1, 1, 2, 2, 3])
+    assert -1 <= skipped(relief, attenuation, rng).r <= 1
+    # When one does, that one stands out, and the others have nothing to correlate.
+    relief = np.array([0.0] * 11 + [5])
+    result = skipped(relief, attenuation, rng)
+    assert result.outliers[11]
+    assert np.isnan(result.r)
 
 
 def test_leave_one_out_is_the_slow_way(sample):
