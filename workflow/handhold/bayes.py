@@ -64,7 +64,7 @@ def ttest_bf10(
     t, n = np.broadcast_arrays(np.asarray(t, dtype=float), np.asarray(n, dtype=float))
     if (n < 2).any() or not scale > 0:
         raise ValueError(
-            f"smallest n is {n.min()} and scale {scale}; n >= 2 and scale > 0 are needed"
+            f"smallest n is {n.min()}, scale {scale}; n >= 2 and scale > 0 are needed"
         )
     square, df = t[..., np.newaxis] ** 2, n[..., np.newaxis] - 1
     z2 = np.exp(2 * LOG_SIZE)
