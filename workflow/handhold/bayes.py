@@ -64,7 +64,7 @@ def ttest_bf10(
     t, n = np.broadcast_arrays(np.asarray(t, dtype=float), np.asarray(n, dtype=float))
     if (n < 2).any() or not scale > 0:
         raise ValueError(
-            f"smallest n is {n.min()} and scale {scale}; n >= 2 and scale > 0 are needed"
+            f"smallest n is {n.min()}, scale {scale}; n >= 2 and scale > 0 are needed"
         )
     square, df = t[..., np.newaxis] ** 2, n[..., np.newaxis] - 1
     z2 = np.exp(2 * LOG_SIZE)
@@ -137,9 +137,7 @@ def correlation_bf10(
     # Of the two forms, the one whose 2F1 stays finite as r goes to 1.
     power = np.minimum(shape + 1 - n / 2, 0)
     a = np.minimum((n - 1) / 2, shape + 0.5)
-    log_bf10 = (
-        log_constant + xlog1py(power, -(r**2)) + _log_2f1(a, shape + n / 2, r**2)
-    )
+    log_bf10 = log_constant + xlog1py(power, -(r**2)) + _log_2f1(a, shape + n / 2, r**2)
     unbounded = (np.abs(r) == 1) & (n / 2 >= shape + 1)
     return np.where(unbounded, np.inf, _exp(log_bf10))[()]
 

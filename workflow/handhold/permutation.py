@@ -78,7 +78,8 @@ def flip_signs(
     -------
     SignFlips
         `t` is positive where the mean is. A test with fewer than three subjects
-        or without variance is nan throughout and left out of the maximum.
+        or without variance (a standard deviation below a millionth of the mean) is
+        nan throughout and left out of the maximum.
 
     Raises
     ------
