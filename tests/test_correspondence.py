@@ -337,7 +337,7 @@ def test_ranking_the_map_but_not_the_nulls_moves_p():
 
 # Calibration in worlds of known truth -------------------------------------------
 
-N_PARCELS, N_NULLS, N_WORLDS = 150, 299, 400
+N_PARCELS, N_NULLS, N_WORLDS = 150, 199, 300
 STRUCTURE = np.repeat(["cortex", "subcortex"], [110, 40])
 
 # A rate of 5 % among so many worlds lies below this in 97.5 % of all tries.
@@ -366,16 +366,16 @@ def root(brain):
 
 
 def judge_world(seed, brain, root, planted=0.0):
-    """Judge one world, in which 16 subjects share one real attenuation map.
+    """Judge one world, in which 10 subjects share one real attenuation map.
 
     `planted` of it is the receptor map and the rest unrelated; each subject adds
     a map of its own. All fields are Gaussian.
     """
     rng = np.random.default_rng(seed)
-    binding, shared, *own = (root @ rng.standard_normal((N_PARCELS, 18))).T
+    binding, shared, *own = (root @ rng.standard_normal((N_PARCELS, 12))).T
     attenuation = planted * binding + shared + np.array(own)
     nulls = moran_by_structure(binding, brain, STRUCTURE, N_NULLS, rng)
-    return judge(attenuation, binding, STRUCTURE, nulls, rng, n_permutations=299)
+    return judge(attenuation, binding, STRUCTURE, nulls, rng, n_permutations=199)
 
 
 def test_a_shared_map_unrelated_to_the_receptor_is_not_correspondence(brain, root):
@@ -392,7 +392,7 @@ def test_a_shared_map_unrelated_to_the_receptor_is_not_correspondence(brain, roo
 
 
 def test_a_planted_correspondence_is_found(brain, root):
-    found = [judge_world(seed, brain, root, planted=1.5) for seed in range(50)]
+    found = [judge_world(seed, brain, root, planted=1.5) for seed in range(40)]
     assert np.mean([world.p <= 0.05 for world in found]) > 0.9
     assert all(world.r > 0 and world.mean_z > 0 for world in found)
 

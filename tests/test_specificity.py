@@ -110,7 +110,7 @@ def world():
     return coordinates, np.linalg.cholesky(np.exp(-distance / 20))
 
 
-def judge_worlds(world, mix, n_worlds, n_nulls=199):
+def judge_worlds(world, mix, n_worlds, n_nulls=99):
     """Judge `n_worlds` panels of a target, its twin and two strangers."""
     coordinates, root = world
     panels = []
@@ -127,7 +127,7 @@ def judge_worlds(world, mix, n_worlds, n_nulls=199):
 
 def test_family_and_difference_keep_their_level(world):
     """No map: any p_fwe <= .05 in 5 %. Only what target and twin share: the same."""
-    n_worlds = 400
+    n_worlds = 300
     bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / n_worlds)  # three standard errors
     unrelated = judge_worlds(world, lambda shared, target, noise: noise, n_worlds)
     assert np.mean([panel.p_fwe.min() <= 0.05 for panel in unrelated]) < bound

@@ -1,4 +1,4 @@
-"""Correspondence: whether the attenuation map follows the receptor map.
+"""Correspondence: does the attenuation map follow the receptor map?
 
 The statistic is the correlation *within structures*: both maps are centred
 within the cortex and within the subcortex, then correlated over all parcels.

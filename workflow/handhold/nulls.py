@@ -1,4 +1,4 @@
-"""Surrogate maps: what an unrelated map looks like that is just as smooth.
+"""Surrogate maps: what does an unrelated map that is just as smooth look like?
 
 Neighbouring parcels resemble each other, so two unrelated brain maps correlate
 far more often than the p value of a correlation believes. A null is a surrogate
