@@ -137,11 +137,12 @@ def test_singleton_keeps_morans_i_and_pair_nearly_does(brainspace, rng):
     # same mean square. Either of the 79 loadings may be the single one.
     eigenvalues, vectors = eigenvectors(coordinates)
     power = (values @ vectors) ** 2 / ((values - values.mean()) ** 2).sum()
+    scale = 80 / weigh(coordinates).sum()
     expected = []
     for single in range(79):
         mixed = np.delete(power, single).reshape(-1, 2).mean(axis=1).repeat(2)
         mixed = np.insert(mixed, single, power[single])
-        expected.append(mixed @ eigenvalues * 80 / weigh(coordinates).sum())
+        expected.append(mixed @ eigenvalues * scale)
     error = nearly.std() / np.sqrt(500)
     assert nearly.mean() == pytest.approx(np.mean(expected), abs=4 * error)
     # Pairs drawn at random, as BrainSpace does, gave .044 +- .030 for truth .102.

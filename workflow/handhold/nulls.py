@@ -1,4 +1,4 @@
-"""Surrogate maps: what an unrelated map looks like that is just as smooth.
+"""Surrogate maps: what does an unrelated map that is just as smooth look like?
 
 Neighbouring parcels resemble each other, so two unrelated brain maps correlate
 far more often than the p value of a correlation believes. A null is a surrogate
@@ -16,8 +16,8 @@ What it assumes, and when it fails:
   receptor confined to the striatum) gives nulls with the roughness of the peak
   all over the brain.
 - *The values themselves are not kept.* Mean and variance are, the histogram is
-  not: nulls of a skewed map are closer to Gaussian. Where ranks are correlated,
-  the nulls are ranked as the map is.
+  not: nulls of a skewed map are closer to Gaussian. Where ranks are to be
+  correlated, null the ranks of the map, and rank the nulls as well.
 - *Few dominant patterns.* Under "singleton" the correlation of a null with
   another map is the sum of the products of their loadings with random signs, so
   its variance is the sum of the squared products. When one or two patterns carry
@@ -26,7 +26,11 @@ What it assumes, and when it fails:
   costs power. "pair" draws angles and fills the gaps between those values.
 - *Straight lines.* Distance is Euclidean and ignores the folds of the cortex.
 - *No step between structures.* The offset between cortex and subcortex is one
-  number that no spatial null can judge: structures are nulled apart.
+  number that no spatial null can judge: structures are nulled apart. This also
+  keeps each structure's variance, but takes the two for unrelated: where both maps
+  run on from one into the other over tens of millimetres, the null is too narrow
+  (in simulation 9 to 12 % rejections at .05, where fields that stop at the border
+  gave 5 to 6 %).
 
 Under "singleton" a null of the attenuation map correlates with the receptor map
 exactly as the null of the receptor map under the same signs correlates with the

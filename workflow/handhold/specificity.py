@@ -1,4 +1,4 @@
-"""Specificity: whether it is this receptor, or another map would do as well.
+"""Specificity: is it this receptor, or would another map do as well?
 
 Receptor maps resemble each other and the front-to-back axis of the brain. That
 one of them corresponds and another does not proves nothing; what counts is the

@@ -110,7 +110,7 @@ def _row(column: NDArray, relief: NDArray, tests: dict, verdicts: dict, rng) -> 
         return {"n": n}
     r = pearson(x, y)
     low, high = bca_interval(
-        x, y, "pearson", n_bootstrap=tests["n_bootstrap"], level=tests["level"], rng=rng
+        x, y, pearson, n_bootstrap=tests["n_bootstrap"], level=tests["level"], rng=rng
     )
     loo_low, loo_high = leave_one_out_range(x, y)
     robust = skipped(x, y, rng)
