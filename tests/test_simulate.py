@@ -8,12 +8,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-from scipy.spatial.distance import pdist, squareform
-
 from handhold import simulate
 from handhold.errors import StudyError
 from handhold.simulate import Cohort
+from scipy import stats
+from scipy.spatial.distance import pdist, squareform
 
 SMALL = Cohort(n_subjects=2, voxel_size_mm=6)
 
@@ -202,10 +201,13 @@ def test_truth_is_written(study):
 
 
 def test_ratings_are_complete_and_on_the_scale():
-    table = simulate.simulate_ratings(Cohort(n_subjects=3000))
+    # The mean relief nearest to the end of the scale that is not refused.
+    table = simulate.simulate_ratings(Cohort(n_subjects=3000, mean_relief=26))
     assert not table.duplicated(["participant_id", "condition"]).any()
     assert len(table) == 3 * 3000
     assert table["unpleasantness"].between(0, 100).all()
+    # The end is reached, by about 1 in 700 of the partner's ratings and no more.
+    assert 1 <= (table["unpleasantness"] == 0).sum() <= 15
 
 
 # The demo receptor map
