@@ -128,9 +128,9 @@ LAYERS = {
     # Arrays and tables in memory, and an rng: opens no file, draws nothing.
     "numeric": {
         *("permutation", "bayes", "estimate", "correlation"),
-        *("nulls", "correspondence", "specificity", "calibrate"),
+        *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("design", "glm"),
+        *("coverage", "design", "glm"),
     },
     # Files, figures, pages.
     "edge": {
