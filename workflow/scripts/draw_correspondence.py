@@ -1,0 +1,27 @@
+import numpy as np
+from snakemake.script import snakemake
+
+from handhold import figures
+from handhold.errors import speak_plainly
+from handhold.io import read_results
+
+speak_plainly(snakemake.log[0])
+chosen = snakemake.params
+parcels = read_results(snakemake.input.parcels[0])
+parcels = parcels[parcels["used"] & (parcels["contrast"] == chosen.contrast)]
+tests = read_results(snakemake.input.tests[0])
+test = tests[
+    (tests["scope"] == "all")
+    & (tests["method"] == chosen.method)
+    & (tests["contrast"] == chosen.contrast)
+].iloc[0]
+null_r = np.load(snakemake.input.nulls)[f"{chosen.contrast} {chosen.method}"]
+
+figure = figures.draw_correspondence(
+    *(parcels[name].to_numpy() for name in ("binding", "group", "structure")),
+    null_r,
+    test,
+    unit=chosen.unit,
+    receptor_label=chosen.receptor,
+)
+figures.save(figure, snakemake.output[0].removesuffix(".svg"))

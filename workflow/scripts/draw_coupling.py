@@ -1,0 +1,16 @@
+from snakemake.script import snakemake
+
+from handhold import figures
+from handhold.errors import speak_plainly
+from handhold.io import read_results
+
+speak_plainly(snakemake.log[0])
+tests = read_results(snakemake.input.tests[0])
+
+figure = figures.draw_coupling(
+    read_results(snakemake.input.coupling[0]),
+    read_results(snakemake.input.relief[0]),
+    tests[tests["contrast"] == snakemake.params.contrast].iloc[0],
+    relief_label=snakemake.params.relief,
+)
+figures.save(figure, snakemake.output[0].removesuffix(".svg"))

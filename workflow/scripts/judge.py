@@ -1,0 +1,12 @@
+from snakemake.script import snakemake
+
+from handhold import verdicts
+from handhold.errors import speak_plainly
+from handhold.io import read_results, write_json
+
+speak_plainly(snakemake.log[0])
+asked = {
+    name: read_results(path) for name, path in snakemake.input.items() if name != "code"
+}
+
+write_json(verdicts.answer(asked, **snakemake.params), snakemake.output[0])

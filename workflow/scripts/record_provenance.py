@@ -1,0 +1,22 @@
+import yaml
+from snakemake.script import snakemake
+
+from handhold.errors import speak_plainly
+from handhold.io import write_json, write_results, write_text
+from handhold.provenance import describe_dataset, list_inputs
+
+speak_plainly(snakemake.log[0])
+groups = {
+    kind: list(snakemake.input.get(kind))
+    for kind in ("images", "maps", "tables", "atlases")
+}
+
+write_results(list_inputs(groups), snakemake.output.inputs[0])
+write_text(
+    yaml.safe_dump(snakemake.params.config, sort_keys=False), snakemake.output.config
+)
+write_json(snakemake.params.versions, snakemake.output.versions)
+write_json(
+    describe_dataset(snakemake.params.config, snakemake.params.versions),
+    snakemake.output.description,
+)
