@@ -191,7 +191,10 @@ def test_the_group_map_averages_who_has_the_parcel():
 @both_kinds
 def test_every_number_by_an_independent_calculation(ranked, rng):
     attenuation, binding, structure, nulls = draw_study(rng)
-    other_nulls = rng.standard_normal((49, 55))
+    # Some nulls resemble the other map, so that there is something to count.
+    likeness = 5 * rng.standard_normal((99, 1))
+    other_nulls = nulls[:49] + likeness[:49] * binding
+    nulls = nulls + likeness * np.nanmean(attenuation, axis=0)
     found = judge(
         attenuation,
         binding,
@@ -224,6 +227,9 @@ def test_every_number_by_an_independent_calculation(ranked, rng):
     assert found.null_sd == pytest.approx(np.std(null_r, ddof=1), abs=ROUNDING)
     assert found.null_low == pytest.approx(np.quantile(null_r, 0.05), abs=ROUNDING)
     assert found.null_high == pytest.approx(np.quantile(null_r, 0.95), abs=ROUNDING)
+
+    assert 0.1 < found.p_map < 0.9
+    assert 0.1 < found.p_map_of_attenuation < 0.9
 
     overall = (stats.spearmanr if ranked else stats.pearsonr)(group, binding)
     assert found.r_overall == pytest.approx(overall.statistic, abs=ROUNDING)
