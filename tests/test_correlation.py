@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from handhold import correlation
 from handhold.correlation import (
     bca_interval,
     fisher_interval,
@@ -136,6 +137,13 @@ def test_skipped_is_that_of_pingouin(seed):
         assert result.outliers.tolist() == outlier.astype(bool).tolist()
         assert result.n_outliers == outlier.sum()
         assert result.r == pytest.approx(r[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 5, 12, 31])
+def test_ideal_fourths_lie_where_they_are_defined(n, rng):
+    # Place n / 4 + 5 / 12 from either end (Frigge et al., 1989), between its neighbours.
+    low, high = correlation._ideal_fourths(rng.permutation(np.arange(1.0, n + 1))[None])
+    assert (low[0], high[0]) == pytest.approx((n / 4 + 5 / 12, 3 * n / 4 + 7 / 12))
 
 
 def test_skipped_finds_planted_outliers_and_no_others(rng):
