@@ -179,18 +179,20 @@ def test_the_family_is_wrong_as_often_as_it_says(judge, rng):
     assert in_chance(n_found, n_cohorts, 0.05)
 
 
+@pytest.mark.parametrize("n_subjects", [6, 15])  # all of them, and a random choice
 @pytest.mark.parametrize("judge", ["flips", "permutations"])
-def test_blocks_do_not_matter(judge, rng, monkeypatch):
-    values, y = rng.normal(size=(15, 3)), rng.normal(size=15)
+def test_blocks_do_not_matter(judge, n_subjects, rng, monkeypatch):
+    values, y = rng.normal(size=(n_subjects, 3)), rng.normal(size=n_subjects)
 
     def result():
         again = np.random.default_rng(5)
         if judge == "flips":
-            return flip_signs(values, 500, again)
-        return permute_correlations(values, y, 500, again)
+            return flip_signs(values, 720, again)
+        return permute_correlations(values, y, 720, again)
 
     whole = result()
-    monkeypatch.setattr(permutation, "BLOCK_CELLS", 15 * 7)
+    assert whole.exact == (n_subjects == 6)
+    monkeypatch.setattr(permutation, "BLOCK_CELLS", n_subjects * 7)
     blocks = result()
     assert blocks.p.tolist() == whole.p.tolist()
     assert blocks.p_fwe.tolist() == whole.p_fwe.tolist()

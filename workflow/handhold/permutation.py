@@ -360,7 +360,7 @@ def _p_values(
     """
     if observed.size == 0:
         return observed, observed
-    threshold = np.clip(observed - TIE, 0, None)
+    threshold = observed - TIE
     family_threshold = to_family(threshold)
     n = own = family = 0 if exact else 1
     for null in nulls:
