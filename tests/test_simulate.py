@@ -318,7 +318,7 @@ def test_regional_map_is_standardised_and_unrelated_to_binding():
 
 
 def test_response_alone_is_the_planted_pattern():
-    cohort = Cohort(n_subjects=400)
+    cohort = Cohort(n_subjects=400, noise_sd=0.05)
     mask, affine, binding = box((3, 3, 3), 12)
     response = draw_responses(cohort, simulate.plan(cohort, mask, affine, binding))
     alone = response["alone"][:, 0]
@@ -369,6 +369,9 @@ def test_partner_tracking_is_the_one_that_was_asked_for():
     assert planted["partner"]["trait_relief_r"] == pytest.approx(0.7)
     # By hand: .4 * .7 / sqrt(.4^2 .7^2 + 1 - .7^2)
     assert planted["stranger"]["trait_relief_r"] == pytest.approx(0.36502, abs=1e-5)
+    # .6 * .7 / sqrt(.6^2 .7^2 + 2 (1 - .7^2)): two ratings, two untracked parts.
+    difference = planted["partner_over_stranger"]
+    assert difference["trait_relief_r"] == pytest.approx(0.38398, abs=1e-5)
 
 
 def test_noise_has_unit_variance_and_the_planted_smoothness_up_to_the_edge(rng):
