@@ -249,7 +249,11 @@ def to_latex(
         r"\end{tabular}",
     ]
     if caption:
-        head = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(caption)}}}"]
+        head = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(caption)}}}",
+        ]
         lines = [*head, *lines, r"\end{table}"]
     return "\n".join(lines)
 
