@@ -1,9 +1,24 @@
 """Fixtures that every test may use."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(20061201)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real data, none of which may be committed; absent on most machines."""
+    folder = os.environ.get("HANDHOLD_SHARED_DATA") or ROOT.parent / "shared" / "data"
+    folder = Path(folder).resolve()
+    if not (folder / "pet").is_dir():
+        pytest.skip(f"no real data at {folder}: set HANDHOLD_SHARED_DATA")
+    return folder

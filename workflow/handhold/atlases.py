@@ -1,0 +1,502 @@
+"""Atlas registries at the edge: rows of text become clouds of points."""
+
+import importlib.util
+import re
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from handhold import images, regions
+from handhold.errors import StudyError
+from handhold.io import read_table
+from handhold.regions import Cloud
+
+ATLAS_COLUMNS = (
+    "name",
+    "kind",
+    "image",
+    "labels",
+    "labels_format",
+    "structure_rule",
+    "citation",
+)
+ROI_COLUMNS = (
+    "definition",
+    "region",
+    "hemisphere",
+    "role",
+    "atlas",
+    "labels",
+    "source",
+)
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """One row of the atlas registry, with its paths resolved."""
+
+    name: str
+    kind: str
+    image: Path
+    labels: Path | None
+    labels_format: str
+    structure_rule: str
+    citation: str
+
+
+def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
+    """Read the registry of atlases by name; relative images start from `data_root`."""
+    table = _require_columns(read_table(path, "regions.atlases"), ATLAS_COLUMNS, path)
+    return {
+        row["name"]: Atlas(
+            row["name"],
+            row["kind"],
+            _locate(row["image"], data_root),
+            _locate(row["labels"], data_root) if row["labels"] else None,
+            row["labels_format"],
+            row["structure_rule"],
+            row["citation"],
+        )
+        for row in table.fillna("").to_dict("records")
+    }
+
+
+def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
+    """Read the rows of the chosen ROI definitions, in the order of `definitions`.
+
+    Raises
+    ------
+    StudyError
+        If a definition has no row, or a region has two roles or hemispheres.
+    """
+    table = _require_columns(
+        read_table(path, "regions.rois"), ROI_COLUMNS, path
+    ).fillna("")
+    for column in ("where", "threshold", "centre", "radius"):
+        if column not in table:
+            table[column] = ""
+    unknown = [name for name in definitions if name not in set(table["definition"])]
+    if unknown:
+        raise StudyError(
+            f"regions.definitions: {', '.join(unknown)} has no row in {path}; defined there: "
+            f"{', '.join(table['definition'].unique())}."
+        )
+    chosen = pd.concat([table[table["definition"] == name] for name in definitions])
+    facts = chosen.groupby(["definition", "region"], sort=False)[
+        ["hemisphere", "role"]
+    ].nunique()
+    torn = [f"{d}/{r}" for (d, r), row in facts.iterrows() if (row > 1).any()]
+    if torn:
+        raise StudyError(
+            f"{path}: the rows of {', '.join(torn)} disagree on hemisphere or role (regions.rois)."
+        )
+    return chosen.reset_index(drop=True)
+
+
+def image_files(atlases: dict[str, Atlas], names: list[str]) -> list[Path]:
+    """List the files that atlases are read from, for the workflow's inputs."""
+    chosen = [_find(atlases, name, "regions") for name in dict.fromkeys(names)]
+    return [file for atlas in chosen for file in (atlas.image, atlas.labels) if file]
+
+
+def roi_clouds(
+    rows: pd.DataFrame, atlases: dict[str, Atlas]
+) -> dict[tuple[str, str], Cloud]:
+    """Build each ROI of the chosen rows; keys are (definition, region).
+
+    Raises
+    ------
+    StudyError
+        If an atlas or a label does not exist, or a region comes out empty.
+    """
+    parts: dict[tuple[str, str], list[Cloud]] = {}
+    for name, of_atlas in rows.groupby("atlas", sort=False):
+        reader = sphere_parts if name == "sphere" else _PARTS[_kind(atlases, name)]
+        for index, cloud in reader(of_atlas, atlases.get(name)):
+            row = rows.loc[index]
+            where = f"{row['definition']}/{row['region']} (regions.rois)"
+            parts.setdefault((row["definition"], row["region"]), []).append(
+                _restrict(cloud, row["where"], where)
+            )
+    wanted = dict.fromkeys(
+        rows[["definition", "region"]].itertuples(index=False, name=None)
+    )
+    clouds = {key: regions.unite(parts[key], key[1]) for key in wanted}
+    empty = [f"{d}/{r}" for (d, r), cloud in clouds.items() if not len(cloud.points)]
+    if empty:
+        raise StudyError(
+            f"the ROI {', '.join(empty)} is empty: no atlas voxel is left. Look at its labels, "
+            "`where` and threshold in regions.rois."
+        )
+    return clouds
+
+
+def parcels(atlas: Atlas) -> tuple[Cloud, NDArray]:
+    """Build the whole-brain parcels of a label atlas: cloud, and structure of each parcel.
+
+    Raises
+    ------
+    StudyError
+        If the image holds a label that the table lacks, or no label of the table at all.
+    """
+    volume = images.read_labels(atlas.image, f"atlas {atlas.name}")
+    names = read_label_names(atlas)
+    present = set(np.unique(volume.values).tolist()) - {0}
+    _require_known(present, names, atlas)
+    members = {name: [code] for code, name in names.items() if code in present}
+    cloud = regions.label_cloud(volume.values, volume.grid.affine, members)
+    codes = np.array([listed[0] for listed in members.values()])
+    return cloud, _structure(atlas, codes, np.array(list(members)))
+
+
+def read_label_names(atlas: Atlas) -> dict[int, str]:
+    """Read the label table of an atlas: name by code, background left out.
+
+    Formats: `id_name` (code and name, white space between), `csv` (columns index, name),
+    `lut_pairs` (a line with the name, then one with code and colour), `names` (one name per
+    line, codes from 1).
+    """
+    try:
+        lines = Path(atlas.labels).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise StudyError(
+            f"the label table of the atlas {atlas.name} cannot be read: {error}. Paths start "
+            "from data_root; look at the column labels of regions.atlases."
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if atlas.labels_format == "id_name":
+        pairs = [line.split()[:2] for line in lines]
+    elif atlas.labels_format == "csv":
+        pairs = [line.split(",", 1) for line in lines[1:]]
+    elif atlas.labels_format == "lut_pairs":
+        pairs = [
+            (code.split()[0], name)
+            for name, code in zip(lines[::2], lines[1::2], strict=True)
+        ]
+    elif atlas.labels_format == "names":
+        pairs = list(enumerate(lines, start=1))
+    else:
+        raise StudyError(
+            f"atlas {atlas.name}: labels_format {atlas.labels_format!r} is not id_name, csv, "
+            "lut_pairs or names (regions.atlases)."
+        )
+    # index 0 is the background of a label image, and a region of a 4D atlas
+    first = 0 if atlas.kind == "probabilistic" else 1
+    names = {int(code): name for code, name in pairs if int(code) >= first}
+    repeated = sorted(
+        {name for name in names.values() if list(names.values()).count(name) > 1}
+    )
+    if repeated:
+        raise StudyError(
+            f"atlas {atlas.name}: the label table {atlas.labels} names {', '.join(repeated)} "
+            "twice, so that its rows cannot be told apart."
+        )
+    return names
+
+
+def stack_rois(rois: dict[tuple[str, str], Cloud]) -> Cloud:
+    """Put ROIs side by side; their names become `definition/region`."""
+    named = [replace(cloud, names=("/".join(key),)) for key, cloud in rois.items()]
+    return regions.stack(named)
+
+
+def place_parcels(
+    atlas: Atlas, *, least_volume: float, merge: bool
+) -> tuple[Cloud, pd.DataFrame]:
+    """Build the parcels, and drop or merge those below `least_volume` (mm^3).
+
+    Returns
+    -------
+    cloud : Cloud
+        Of the parcels that stay.
+    table : DataFrame
+        Every parcel of the atlas: region, structure, hemisphere, volume, x, y, z, status.
+    """
+    cloud, structure = parcels(atlas)
+    centroid = cloud.centroid
+    hemisphere = np.where(centroid[:, 0] < 0, "left", "right")
+    group = np.char.add(structure, hemisphere)
+    target = regions.place_tiny(
+        cloud.volume, centroid, group, least_volume=least_volume, merge=merge
+    )
+    own = np.arange(len(target))
+    kept = np.flatnonzero(target == own)
+    status = np.full(len(target), "kept", dtype=object)
+    status[target < 0] = (
+        f"dropped: under {least_volume:.0f} mm^3, too small on the study's grid"
+    )
+    for parcel in np.flatnonzero((target >= 0) & (target != own)):
+        status[parcel] = f"merged into {cloud.names[target[parcel]]}: too small"
+    table = pd.DataFrame(
+        {
+            "region": cloud.names,
+            "structure": structure,
+            "hemisphere": hemisphere,
+            "volume": cloud.volume,
+            "status": status,
+            "atlas": atlas.name,
+            "source": atlas.citation,
+        }
+    ).join(pd.DataFrame(centroid, columns=["x", "y", "z"]))
+    place = np.full(len(target), -1)
+    place[kept] = np.arange(len(kept))
+    joined = np.where(target >= 0, place[target], -1)
+    kept_cloud = regions.relabel(cloud, joined, tuple(cloud.names[k] for k in kept))
+    # a parcel that took in others lies elsewhere now
+    table.loc[kept, ["x", "y", "z"]] = kept_cloud.centroid
+    table.loc[kept, "volume"] = kept_cloud.volume
+    return kept_cloud, table
+
+
+def describe(
+    rows: pd.DataFrame, rois: dict[tuple[str, str], Cloud], parcel_table: pd.DataFrame
+) -> pd.DataFrame:
+    """Describe every ROI and parcel: definition, labels, volume, centroid, status, source."""
+    first = rows.drop_duplicates(["definition", "region"]).set_index(
+        ["definition", "region"]
+    )
+    labels = rows.groupby(["definition", "region"], sort=False).agg(
+        {"labels": "|".join, "atlas": lambda names: "|".join(dict.fromkeys(names))}
+    )
+    of_rois = [
+        {
+            "kind": "roi",
+            "definition": key[0],
+            "region": key[1],
+            "hemisphere": first.loc[key, "hemisphere"],
+            "role": first.loc[key, "role"],
+            "atlas": labels.loc[key, "atlas"],
+            "labels": labels.loc[key, "labels"],
+            "volume": cloud.volume[0],
+            **dict(zip("xyz", cloud.centroid[0], strict=True)),
+            "status": "kept",
+            "source": first.loc[key, "source"],
+        }
+        for key, cloud in rois.items()
+    ]
+    of_parcels = parcel_table.assign(kind="parcel", labels=parcel_table["region"])
+    columns = [*of_rois[0], "structure"]
+    return pd.concat(
+        [
+            pd.DataFrame(of_rois).reindex(columns=columns),
+            of_parcels.reindex(columns=columns),
+        ],
+        ignore_index=True,
+    )
+
+
+def overlaps(clouds: dict[tuple[str, str], Cloud]) -> pd.DataFrame:
+    """Compare regions of the same name between definitions: volumes (mm^3) and Dice."""
+    pairs = [
+        (region, first, second)
+        for (first, region), (second, other) in combinations(clouds, 2)
+        if region == other and first != second
+    ]
+    rows = []
+    for region, first, second in pairs:
+        one, two = clouds[first, region], clouds[second, region]
+        rows.append(
+            (
+                region,
+                first,
+                second,
+                one.volume[0],
+                two.volume[0],
+                regions.dice(one, two),
+            )
+        )
+    columns = ["region", "definition_a", "definition_b", "volume_a", "volume_b", "dice"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def label_parts(rows: pd.DataFrame, atlas: Atlas):
+    """Yield (row index, cloud) for rows that name labels of a label image."""
+    volume = images.read_labels(atlas.image, f"atlas {atlas.name}")
+    codes = {name: code for code, name in read_label_names(atlas).items()}
+    present = set(np.unique(volume.values).tolist())
+    _require_known(present - {0}, {code: name for name, code in codes.items()}, atlas)
+    for index, row in rows.iterrows():
+        listed = _codes(row, codes, atlas)
+        absent = [name for name in _listed(row) if codes[name] not in present]
+        if absent:
+            raise StudyError(
+                f"{row['definition']}/{row['region']}: the label {', '.join(absent)} is in the "
+                f"table of the atlas {atlas.name} but in no voxel of its image (regions.rois)."
+            )
+        yield (
+            index,
+            regions.label_cloud(
+                volume.values, volume.grid.affine, {row["region"]: listed}
+            ),
+        )
+
+
+def probabilistic_parts(rows: pd.DataFrame, atlas: Atlas):
+    """Yield (row index, cloud) for rows that cut volumes of a 4D atlas at a threshold.
+
+    A threshold is a percentage; with `weights` in its place, every voxel counts by its probability.
+    """
+    codes = {name: code for code, name in read_label_names(atlas).items()}
+    wanted = sorted(
+        {code for _, row in rows.iterrows() for code in _codes(row, codes, atlas)}
+    )
+    where = f"atlas {atlas.name}"
+    volumes, grid = images.read_probabilities(atlas.image, wanted, where)
+    for index, row in rows.iterrows():
+        chosen = [volumes[code] for code in _codes(row, codes, atlas)]
+        if row["threshold"] == "weights":
+            probability = np.clip(np.sum(chosen, axis=0, dtype=float) / 100, 0, 1)
+        else:
+            # a union of labels, each cut on its own: the labels' maximum
+            probability = (np.max(chosen, axis=0) >= _threshold(row)).astype(float)
+        yield index, regions.weighted_cloud(probability, grid.affine, row["region"])
+
+
+def mask_parts(rows: pd.DataFrame, atlas: Atlas):
+    """Yield (row index, cloud) for rows that take a mask file whole."""
+    volume = images.read_labels(atlas.image, f"atlas {atlas.name}")
+    for index, row in rows.iterrows():
+        inside = (volume.values != 0).astype(float)
+        yield index, regions.weighted_cloud(inside, volume.grid.affine, row["region"])
+
+
+def sphere_parts(rows: pd.DataFrame, _: None):
+    """Yield (row index, cloud) for spheres: `centre` (x y z) and `radius`, MNI mm."""
+    for index, row in rows.iterrows():
+        try:
+            centre = np.array(
+                [float(part) for part in row["centre"].replace(",", " ").split()]
+            )
+            radius = float(row["radius"])
+            if centre.shape != (3,) or not radius > 0:
+                raise ValueError("three coordinates and a positive radius are needed")
+        except ValueError as error:
+            raise StudyError(
+                f"{row['definition']}/{row['region']}: a sphere needs a centre such as "
+                f"'4 32 -8' and a radius in mm (regions.rois): {error}."
+            ) from error
+        yield index, regions.sphere_cloud(centre, radius, row["region"])
+
+
+_PARTS = {
+    "labels": label_parts,
+    "probabilistic": probabilistic_parts,
+    "mask": mask_parts,
+}
+
+
+def _kind(atlases: dict[str, Atlas], name: str) -> str:
+    atlas = _find(atlases, name, "regions.rois")
+    if atlas.kind not in _PARTS:
+        raise StudyError(
+            f"atlas {name}: the kind {atlas.kind!r} is not {', '.join(_PARTS)} (regions.atlases)."
+        )
+    return atlas.kind
+
+
+def _find(atlases: dict[str, Atlas], name: str, key: str) -> Atlas:
+    if name not in atlases:
+        raise StudyError(
+            f"{key}: the atlas {name} is not in regions.atlases; known there: {', '.join(atlases)}."
+        )
+    return atlases[name]
+
+
+def _locate(path: str, data_root: str | Path) -> Path:
+    """Resolve `package:name/inside` to an installed package's data, others from data_root."""
+    if not path.startswith("package:"):
+        return Path(data_root, path)
+    package, inside = path.removeprefix("package:").split("/", 1)
+    found = importlib.util.find_spec(package)
+    if found is None:
+        raise StudyError(
+            f"the atlas file {path} belongs to the package {package}, which is not installed: "
+            "install the lock file, as the README's first command does."
+        )
+    return Path(found.submodule_search_locations[0], inside)
+
+
+def _restrict(cloud: Cloud, where: str, place: str) -> Cloud:
+    if not where:
+        return cloud
+    try:
+        return regions.restrict(cloud, where)
+    except ValueError as error:
+        raise StudyError(f"{place}: in the column where, {error}.") from error
+
+
+def _listed(row: pd.Series) -> list[str]:
+    return [label.strip() for label in row["labels"].split("|")]
+
+
+def _codes(row: pd.Series, codes: dict[str, int], atlas: Atlas) -> list[int]:
+    unknown = [label for label in _listed(row) if label not in codes]
+    if unknown:
+        raise StudyError(
+            f"{row['definition']}/{row['region']}: the atlas {atlas.name} has no label "
+            f"{', '.join(unknown)} (regions.rois, column labels; the labels are in {atlas.labels})."
+        )
+    return [codes[label] for label in _listed(row)]
+
+
+def _threshold(row: pd.Series) -> float:
+    try:
+        return float(row["threshold"])
+    except ValueError as error:
+        raise StudyError(
+            f"{row['definition']}/{row['region']}: a probabilistic atlas needs a threshold in "
+            f"percent, or weights (regions.rois), not {row['threshold']!r}."
+        ) from error
+
+
+def _structure(atlas: Atlas, codes: NDArray, names: NDArray) -> NDArray:
+    """Tell cortex from subcortex by the atlas's rule.
+
+    `subcortex=361-426` gives codes, `cortex=^7Networks_` a pattern of names; the rest is the
+    other structure. `cortex` or `subcortex` alone holds for every label.
+    """
+    structure, _, which = atlas.structure_rule.partition("=")
+    if structure not in ("cortex", "subcortex"):
+        raise StudyError(
+            f"atlas {atlas.name}: structure_rule {atlas.structure_rule!r} does not say which "
+            "labels are cortex or subcortex, as in 'subcortex=361-426' (regions.atlases)."
+        )
+    other = "cortex" if structure == "subcortex" else "subcortex"
+    if not which:
+        chosen = np.ones(len(codes), dtype=bool)
+    elif re.fullmatch(r"\d+-\d+", which):
+        low, high = map(int, which.split("-"))
+        chosen = (codes >= low) & (codes <= high)
+    else:
+        chosen = np.array([re.search(which, name) is not None for name in names])
+    return np.where(chosen, structure, other)
+
+
+def _require_known(present: set[int], names: dict[int, str], atlas: Atlas) -> None:
+    strangers = sorted(present - set(names))
+    if strangers:
+        raise StudyError(
+            f"atlas {atlas.name}: the image holds {len(strangers)} labels that the table "
+            f"{atlas.labels} does not name ({', '.join(map(str, strangers[:10]))}). Image and "
+            "table are of different versions (regions.atlases)."
+        )
+    if not present & set(names):
+        raise StudyError(
+            f"atlas {atlas.name}: no label of {atlas.labels} is in {atlas.image}."
+        )
+
+
+def _require_columns(
+    table: pd.DataFrame, columns: tuple[str, ...], path
+) -> pd.DataFrame:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise StudyError(
+            f"the table {path} lacks the column {', '.join(missing)}; it has "
+            f"{', '.join(table.columns)}."
+        )
+    return table

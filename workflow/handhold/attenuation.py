@@ -1,0 +1,167 @@
+"""Attenuation: how much less a region responds to threat when a hand is held.
+
+This module holds the one definition of attenuation and its one sign. Nothing else subtracts
+conditions.
+"""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from handhold.bayes import ttest_bf10
+from handhold.estimate import detectable_dz, one_sample
+from handhold.permutation import flip_signs
+
+CELL = ["condition", "cue", "contrast"]
+
+
+def attenuation(response_baseline: NDArray, response_held: NDArray) -> NDArray:
+    """Return response at baseline (alone) minus response held; positive: holding lowered it."""
+    return response_baseline - response_held
+
+
+def response(effect_threat: NDArray, effect_safe: NDArray) -> NDArray:
+    """Return effect of threat minus effect of safe; positive: threat raised the signal."""
+    return effect_threat - effect_safe
+
+
+def attenuate(
+    effects: pd.DataFrame, contrasts: list[dict], keys: list[str]
+) -> pd.DataFrame:
+    """Compute attenuation per subject, region and contrast.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        Long: subject, the columns `keys`, condition, cue, contrast, run, effect, variance and
+        excluded (true where coverage was too low: such a cell counts as missing).
+    contrasts : list of dict
+        The section `contrasts` of the configuration.
+    keys : list of str
+        Columns that name a region.
+
+    Returns
+    -------
+    DataFrame
+        Columns subject, `keys`, contrast, attenuation (unit of the effects; positive where
+        holding lowered the response), one row per subject, region and contrast; missing
+        where a cell is.
+    """
+    cells = combine_runs(effects, ["subject", *keys, *CELL])
+    pieces = [
+        _attenuation_of(cells, contrast, ["subject", *keys]) for contrast in contrasts
+    ]
+    order = effects[["subject", *keys]].drop_duplicates()
+    return pd.concat(
+        [order.merge(piece, on=["subject", *keys], how="left") for piece in pieces],
+        ignore_index=True,
+    )[["subject", *keys, "contrast", "attenuation"]]
+
+
+def combine_runs(effects: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
+    """Combine the runs of each cell: by precision where every run has a variance, else by mean.
+
+    Returns columns `cell` and effect; cells without any usable run are missing.
+    """
+    usable = effects.assign(
+        effect=effects["effect"].where(~effects["excluded"]),
+        variance=effects["variance"].where(~effects["excluded"]),
+    )
+    grouped = usable.groupby(cell, sort=False, dropna=False)
+    if not (grouped.size() > 1).any():
+        return usable[[*cell, "effect"]]
+    by_precision = grouped["variance"].transform(
+        lambda variance: (variance > 0).sum()
+    ) == grouped["effect"].transform("count")
+    weight = (1 / usable["variance"]).where(by_precision, 1.0)
+    weight = weight.where(usable["effect"].notna())
+    sums = (
+        usable.assign(weighted=usable["effect"] * weight, weight=weight)
+        .groupby(cell, sort=False, dropna=False)[["weighted", "weight"]]
+        .sum(min_count=1)
+    )
+    return (sums["weighted"] / sums["weight"]).rename("effect").reset_index()
+
+
+def assess_attenuation(
+    table: pd.DataFrame, tests: dict, verdicts: dict, rng
+) -> pd.DataFrame:
+    """Test attenuation against zero, ROI by ROI (Q1).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns subject, definition, region, hemisphere, role, contrast, attenuation.
+    tests, verdicts : dict
+        Those sections of the configuration.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        One row per definition, role, region and contrast. `p_fwe` is over the regions and
+        contrasts of one definition and role: the hypothesised ROIs are one family.
+    """
+    pieces = []
+    for _, family in table.groupby(["definition", "role"], sort=False):
+        wide = family.pivot(
+            index="subject",
+            columns=["definition", "region", "hemisphere", "role", "contrast"],
+            values="attenuation",
+        )
+        flips = flip_signs(wide.to_numpy(), tests["n_permutations"], rng)
+        rows = [
+            _row(values.dropna().to_numpy(), tests, verdicts)
+            for _, values in wide.items()
+        ]
+        pieces.append(
+            wide.columns.to_frame(index=False).join(
+                pd.DataFrame(rows).assign(
+                    p=flips.p,
+                    p_fwe=flips.p_fwe,
+                    n_permutations=flips.n_permutations,
+                    exact=flips.exact,
+                )
+            )
+        )
+    return pd.concat(pieces, ignore_index=True).assign(question="Q1")
+
+
+def _attenuation_of(
+    cells: pd.DataFrame, contrast: dict, subject: list[str]
+) -> pd.DataFrame:
+    if "image" in contrast:
+        own = cells[cells["contrast"] == contrast["image"]].set_index(subject)["effect"]
+        turned = contrast["direction"] == "held_minus_baseline"
+        values = attenuation(0.0, own) if turned else own
+    else:
+        wide = cells[cells["condition"].notna()].pivot(
+            index=subject, columns=["condition", "cue"], values="effect"
+        )
+        values = attenuation(
+            *(
+                response(wide[contrast[side], "threat"], wide[contrast[side], "safe"])
+                for side in ("baseline", "held")
+            )
+        )
+    return values.rename("attenuation").reset_index().assign(contrast=contrast["name"])
+
+
+def _row(values: NDArray, tests: dict, verdicts: dict) -> dict:
+    """Return the numbers of one test; a region with fewer than three values has none."""
+    if len(values) < 3 or np.ptp(values) == 0:
+        return {"n": len(values)}
+    found = asdict(
+        one_sample(values, level=tests["level"], smallest_dz=tests["smallest_dz"])
+    )
+    return {
+        **{name: found[name] for name in found if name not in ("mean", "t")},
+        "effect": found["mean"],
+        "statistic": found["t"],
+        "bf10": ttest_bf10(found["t"], found["n"], scale=tests["bayes_scale"]),
+        "detectable_dz": detectable_dz(
+            found["n"], power=verdicts["power"], alpha=verdicts["alpha"]
+        ),
+    }

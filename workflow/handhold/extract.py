@@ -1,0 +1,183 @@
+"""Region means of images, each image read once: subjects and receptor maps by the same code."""
+
+import pandas as pd
+
+from handhold.errors import StudyError
+from handhold.images import Grid, read_volume
+from handhold.io import checksum
+from handhold.receptor import mask_background
+from handhold.regions import Cloud, Means, Weights, average, weigh
+
+CELL = ["condition", "cue", "contrast", "run"]
+
+
+class Reader:
+    """Averages images over clouds of regions; weights are worked out once per grid."""
+
+    def __init__(self, clouds: dict[str, Cloud]):
+        self.clouds = clouds
+        self._weights: dict[tuple, dict[str, Weights]] = {}
+
+    def weights(self, grid: Grid) -> dict[str, Weights]:
+        """Return the weights of every cloud on a grid."""
+        key = (grid.affine.tobytes(), grid.shape)
+        if key not in self._weights:
+            self._weights[key] = {
+                kind: weigh(cloud, grid.affine, grid.shape)
+                for kind, cloud in self.clouds.items()
+            }
+        return self._weights[key]
+
+    def read(
+        self,
+        path: str,
+        where: str,
+        *,
+        analyze_orientation: str | None,
+        zero_is_missing: bool,
+    ) -> dict[str, Means]:
+        """Read one image and average it over every cloud."""
+        volume = read_volume(path, analyze_orientation, where)
+        return {
+            kind: average(weights, volume.values, zero_is_missing=zero_is_missing)
+            for kind, weights in self.weights(volume.grid).items()
+        }
+
+
+def extract(
+    rows: pd.DataFrame,
+    clouds: dict[str, Cloud],
+    *,
+    analyze_orientation: str | None,
+    zero_is_missing: bool,
+) -> dict[str, pd.DataFrame]:
+    """Average the images of one subject over ROIs and parcels.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The subject's rows of the manifest.
+    clouds : dict of str to Cloud
+        By kind of region.
+    analyze_orientation, zero_is_missing
+        Keys of the section `maps` of the configuration.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        By kind, long: subject, condition, cue, contrast, run, region, effect, variance,
+        tsnr, coverage, n_voxels. Coverage is that of the effect image.
+
+    Raises
+    ------
+    StudyError
+        If an image cannot be read, or is not a single volume in MNI space.
+    """
+    reader = Reader(clouds)
+    pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
+    for row in rows.to_dict("records"):
+        found = {
+            name: reader.read(
+                row[name],
+                f"sub-{row['subject']}, {name} (maps.table)",
+                analyze_orientation=analyze_orientation,
+                zero_is_missing=zero_is_missing,
+            )
+            for name in ("image", "variance", "tsnr")
+            if isinstance(row[name], str)
+        }
+        for kind, cloud in clouds.items():
+            effect = found["image"][kind]
+            pieces[kind].append(
+                pd.DataFrame(
+                    {
+                        "subject": row["subject"],
+                        **{name: row[name] for name in CELL},
+                        "region": cloud.names,
+                        "effect": effect.mean,
+                        **{
+                            name: found[name][kind].mean
+                            if name in found
+                            else float("nan")
+                            for name in ("variance", "tsnr")
+                        },
+                        "coverage": effect.coverage,
+                        "n_voxels": effect.n_voxels,
+                    }
+                )
+            )
+    return {
+        kind: pd.concat(tables, ignore_index=True) for kind, tables in pieces.items()
+    }
+
+
+def extract_receptors(
+    maps: pd.DataFrame,
+    clouds: dict[str, Cloud],
+    definitions: pd.DataFrame,
+    min_coverage: float,
+) -> dict[str, pd.DataFrame]:
+    """Average receptor maps over ROIs and parcels, outside-brain voxels left out.
+
+    Parameters
+    ----------
+    maps : DataFrame
+        Columns receptor, path, background, negative, sha256.
+    clouds : dict of str to Cloud
+        `rois` and `parcels`.
+    definitions : DataFrame
+        Columns region, structure of the parcels.
+    min_coverage : float
+        Regions that a map covers less than this get no binding.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        `rois` (receptor, definition, region, binding, coverage) and `parcels` (receptor, region,
+        structure, binding, coverage).
+
+    Raises
+    ------
+    StudyError
+        If a file is not the registered one, has an undeclared background or negative values.
+    """
+    reader = Reader(clouds)
+    pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
+    for row in maps.to_dict("records"):
+        where = f"receptor map {row['receptor']} (receptors.table)"
+        _require_registered(row, where)
+        volume = read_volume(row["path"], None, where)
+        values = mask_background(
+            volume.values, row["background"], row["negative"], f"{where}: {row['path']}"
+        )
+        for kind, weights in reader.weights(volume.grid).items():
+            means = average(weights, values, zero_is_missing=False)
+            table = pd.DataFrame(
+                {
+                    "receptor": row["receptor"],
+                    "region": clouds[kind].names,
+                    "binding": means.mean,
+                    "coverage": means.coverage,
+                }
+            )
+            table["binding"] = table["binding"].where(table["coverage"] >= min_coverage)
+            pieces[kind].append(table)
+    tables = {
+        kind: pd.concat(listed, ignore_index=True) for kind, listed in pieces.items()
+    }
+    names = tables["rois"]["region"].str.split("/", n=1, expand=True)
+    tables["rois"] = tables["rois"].assign(definition=names[0], region=names[1])
+    of_parcels = definitions.loc[
+        definitions["kind"] == "parcel", ["region", "structure"]
+    ]
+    tables["parcels"] = tables["parcels"].merge(of_parcels, on="region")
+    return tables
+
+
+def _require_registered(row: dict, where: str) -> None:
+    if row["sha256"] and checksum(row["path"]) != row["sha256"]:
+        raise StudyError(
+            f"{where}: {row['path']} is not the registered file (its SHA-256 differs), so that "
+            "unit, background and citation may not be its own. Fetch the file that the registry "
+            "names, or give your map a row of its own."
+        )

@@ -1,0 +1,246 @@
+"""Brain images at the edge: any MNI grid, orientation, voxel size and number type."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import error as ZlibError
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from handhold.errors import StudyError
+
+# No study's voxels leave these bounds; outside them the header is in another unit (metres,
+# micrometres) or the image is not a whole-brain one.
+VOXEL_MM = (0.4, 12.0)
+# An MNI brain spans x -73..73, y -107..75, z -73..83 mm. Every group image that covers the
+# regions of interest holds these two points: the anterior commissure, and 10 mm above it.
+LANDMARKS_MM = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]])
+# Farthest that the corner of a grid may lie from the origin: no field of view is larger.
+FARTHEST_MM = 400.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of an image lie: `affine` (voxel to MNI mm) and `shape` (three axes)."""
+
+    affine: NDArray
+    shape: tuple[int, int, int]
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of one voxel, mm^3."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One image: `values`, shape `grid.shape`, scaled by the header, float64, with its grid."""
+
+    values: NDArray
+    grid: Grid
+
+
+def read_grid(path: str | Path, analyze_orientation: str | None, where: str) -> Grid:
+    """Read the grid of an image from its header alone.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI-1, NIfTI-2 or an Analyze 7.5 pair, gzip or not.
+    analyze_orientation : {'radiological', 'neurological', None}
+        Order of voxels along x in Analyze images, which the format does not say.
+    where : str
+        Subject and configuration key, for the error.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing or no image, is not one volume, has no orientation, or is
+        not in MNI space.
+    """
+    return _grid(_load(path, where), path, analyze_orientation, where)
+
+
+def read_volume(
+    path: str | Path, analyze_orientation: str | None, where: str
+) -> Volume:
+    """Read one image, scaled by its header; parameters and errors as `read_grid`.
+
+    Raises
+    ------
+    StudyError
+        Also if the file is truncated or corrupt, holds no finite value, or one value only.
+    """
+    image = _load(path, where)
+    grid = _grid(image, path, analyze_orientation, where)
+    try:
+        values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
+    except (OSError, EOFError, ValueError, ZlibError) as error:
+        raise StudyError(
+            f"{where}: {path} is truncated or corrupt ({error}). Copy it again from its source."
+        ) from error
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise StudyError(
+            f"{where}: {path} holds no finite value in {values.size} voxels. "
+            "The estimation that wrote it failed; estimate it again or exclude the subject."
+        )
+    if finite.min() == finite.max():
+        raise StudyError(
+            f"{where}: {path} is constant ({finite[0]:g} in all {finite.size} finite voxels). "
+            "The estimation that wrote it failed; estimate it again or exclude the subject."
+        )
+    return Volume(values, grid)
+
+
+def read_labels(path: str | Path, where: str) -> Volume:
+    """Read a label image or mask; a constant one is allowed, fractions are not."""
+    image = _load(path, where)
+    values = np.asarray(image.dataobj, dtype=np.float64)
+    values = values.reshape(values.shape[:3])
+    if not np.array_equal(values, np.round(values)):
+        raise StudyError(
+            f"{where}: {path} holds fractions, so that it is no label image. "
+            "A probabilistic atlas is declared as kind probabilistic in regions.atlases."
+        )
+    return Volume(values.astype(np.int32), Grid(image.affine, values.shape))
+
+
+def read_probabilities(
+    path: str | Path, indices: list[int], where: str
+) -> tuple[dict, Grid]:
+    """Read chosen volumes of a 4D probabilistic atlas in one pass over the file.
+
+    Returns
+    -------
+    volumes : dict of int to array (x, y, z)
+        In the atlas's own unit (mostly percent).
+    grid : Grid
+    """
+    # A gzip file can only be read forwards: kept open, with indices in rising order,
+    # it is decompressed once instead of once for each volume.
+    image = nib.load(path, keep_file_open=True)
+    if len(image.shape) != 4 or max(indices) >= image.shape[3]:
+        raise StudyError(
+            f"{where}: {path} has the shape {image.shape}, which holds no volume "
+            f"{max(indices)}. Compare the image with its label table (regions.atlases)."
+        )
+    volumes = {
+        index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
+    }
+    return volumes, Grid(image.affine, image.shape[:3])
+
+
+def _load(path: str | Path, where: str) -> nib.spatialimages.SpatialImage:
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise StudyError(
+            f"{where}: the image {path} {kind}. Mend the path in the table, or fetch the file."
+        )
+    try:
+        return nib.load(path)
+    except (
+        nib.filebasedimages.ImageFileError,
+        OSError,
+        EOFError,
+        ValueError,
+        ZlibError,
+    ) as error:
+        raise StudyError(
+            f"{where}: {path} cannot be read as NIfTI or Analyze ({error}). "
+            "Copy it again from its source; an .img needs its .hdr beside it."
+        ) from error
+
+
+def _grid(image, path: str | Path, analyze_orientation: str | None, where: str) -> Grid:
+    shape = image.shape
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]):
+        raise StudyError(
+            f"{where}: {path} has the shape {shape}; one volume (x, y, z) is needed. "
+            "Split a series into one image per row of the table."
+        )
+    affine = _affine(image, path, analyze_orientation, where)
+    _require_mni(affine, shape[:3], path, where)
+    return Grid(affine, shape[:3])
+
+
+def _affine(
+    image, path: str | Path, analyze_orientation: str | None, where: str
+) -> NDArray:
+    if not isinstance(image, nib.Nifti1Pair):
+        return _analyze_affine(image, path, analyze_orientation, where)
+    header = image.header
+    if header["sform_code"] == 0 and header["qform_code"] == 0:
+        raise StudyError(
+            f"{where}: the header of {path} gives no orientation (sform and qform codes are 0), "
+            "so that left and right cannot be told. Write the image again with its MNI affine."
+        )
+    units = header.get_xyzt_units()[0]
+    if units not in ("mm", "unknown"):
+        raise StudyError(
+            f"{where}: the header of {path} gives lengths in {units}; MNI images are in mm. "
+            "Mend xyzt_units if the header is wrong, or resample the image to MNI space."
+        )
+    return image.affine
+
+
+def _analyze_affine(
+    image, path, analyze_orientation: str | None, where: str
+) -> NDArray:
+    if analyze_orientation is None:
+        raise StudyError(
+            f"{where}: {path} is an Analyze 7.5 image, and that format does not record which "
+            "side is left. State it in maps.analyze_orientation: radiological (voxels run "
+            "from right to left, the default of SPM99 and SPM2) or neurological (left to "
+            "right). The software that wrote the images knows; a wrong answer swaps the "
+            "hemispheres of every result."
+        )
+    origin = image.header["origin"][:3] if "origin" in image.header else np.zeros(3)
+    if not np.any(origin):
+        raise StudyError(
+            f"{where}: {path} is an Analyze 7.5 image without an origin, so that its place in "
+            "MNI space is unknown. Convert it to NIfTI with the affine of the study's template."
+        )
+    sizes = np.asarray(image.header.get_zooms()[:3], dtype=float)
+    sizes[0] *= -1 if analyze_orientation == "radiological" else 1
+    affine = np.diag([*sizes, 1.0])
+    # SPM counts the voxel of the origin from 1
+    affine[:3, 3] = -sizes * (origin - 1)
+    return affine
+
+
+def _require_mni(affine: NDArray, shape: tuple, path: str | Path, where: str) -> None:
+    """Refuse an affine that cannot be an MNI one, whatever its code says."""
+    fault = None
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        fault = "its affine cannot be inverted (determinant 0)"
+    elif sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
+        lengths = " x ".join(f"{size:g}" for size in sizes)
+        fault = f"its voxels measure {lengths} mm, outside {VOXEL_MM[0]} to {VOXEL_MM[1]} mm"
+    else:
+        last = np.array(shape) - 1
+        voxels = nib.affines.apply_affine(np.linalg.inv(affine), LANDMARKS_MM)
+        corners = nib.affines.apply_affine(affine, np.array([[0, 0, 0], last]))
+        if (voxels < -0.5).any() or (voxels > last + 0.5).any():
+            fault = (
+                "the anterior commissure (0, 0, 0 mm) lies outside its field of view, which "
+                f"spans {_span(corners)}"
+            )
+        elif np.abs(corners).max() > FARTHEST_MM:
+            fault = f"its field of view spans {_span(corners)}, more than a head"
+    if fault:
+        raise StudyError(
+            f"{where}: {path} is not in MNI space: {fault}. Normalise the image to MNI space, "
+            "or mend its header."
+        )
+
+
+def _span(corners: NDArray) -> str:
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return ", ".join(
+        f"{axis} {first:.0f}..{last:.0f} mm"
+        for axis, first, last in zip("xyz", low, high, strict=True)
+    )

@@ -1,0 +1,196 @@
+"""Tables and JSON at the edge: read as text, written whole or not at all."""
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from handhold.errors import StudyError
+from handhold.regions import Cloud
+
+COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
+# What tables of the field write where there is no value.
+MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN", "None", "null"})
+
+
+def read_table(path: str | Path, key: str) -> pd.DataFrame:
+    """Read a TSV or CSV table as text; blanks and n/a become missing.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .tsv, .txt (tabs) or .csv (commas).
+    key : str
+        The configuration key that names the table, for the error.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing, empty, not text in UTF-8, or has a column twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(
+            f"the table {path} does not exist ({key}). Paths start from data_root; "
+            "give --config data_root=<folder> or mend the key."
+        )
+    separator = "," if path.suffix.lower() == ".csv" else "\t"
+    try:
+        lines = pd.read_csv(
+            path,
+            sep=separator,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+        )
+    except (
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
+        raise StudyError(
+            f"the table {path} ({key}) cannot be read as "
+            f"{'comma' if separator == ',' else 'tab'}-separated UTF-8 text: {error}. "
+            "Save it again in that form."
+        ) from error
+    # The suffix settles the separator, so that one column of a comma file read by tabs is a fault.
+    header = [str(name).strip() for name in lines.iloc[0]]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise StudyError(
+            f"the table {path} ({key}) has the column {', '.join(repeated)} more than once; "
+            "which one is meant cannot be known. Rename or remove one."
+        )
+    table = lines.iloc[1:].set_axis(header, axis=1).reset_index(drop=True)
+    table = table.apply(lambda column: column.str.strip())
+    return table.mask(table.isin(MISSING))
+
+
+def read_results(path: str | Path) -> pd.DataFrame:
+    """Read a table that handhold wrote, with numbers as numbers and labels as text."""
+    kinds = column_kinds()
+    table = pd.read_csv(
+        path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"]
+    )
+    for name in table:
+        if kinds[name]["kind"] == "number":
+            table[name] = pd.to_numeric(table[name])
+        elif kinds[name]["kind"] == "flag":
+            table[name] = table[name] == "true"
+    return table
+
+
+def write_results(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as TSV, and beside it a JSON sidecar with the meaning of each column.
+
+    Raises
+    ------
+    KeyError
+        If workflow/schemas/columns.yaml does not say what a column means.
+    """
+    path = Path(path)
+    kinds = column_kinds()
+    meanings = {name: _meaning(kinds[name]) for name in table}
+    text = table.copy()
+    for name in table:
+        if kinds[name]["kind"] == "flag":
+            text[name] = table[name].map({True: "true", False: "false"})
+        elif kinds[name]["kind"] == "text":
+            # a tab or line end in a label would shift every column after it
+            text[name] = table[name].astype(object).map(_one_line, na_action="ignore")
+    with replacing(path) as temporary:
+        text.to_csv(temporary, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+    write_json(meanings, path.with_suffix(".json"))
+
+
+def column_kinds() -> dict[str, dict]:
+    """Return meaning, unit and kind (number, text, flag) of every column, by name."""
+    return yaml.safe_load(COLUMNS.read_text(encoding="utf-8"))
+
+
+def write_json(content: dict, path: str | Path) -> None:
+    """Write JSON whole or not at all; numbers that are not finite become null."""
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+            + "\n",
+            encoding="utf-8",
+        )
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write text whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: str | Path) -> None:
+    """Write arrays by name, without pickles, the same bytes for the same arrays."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def write_cloud(cloud: Cloud, path: str | Path) -> None:
+    """Write a cloud of regions."""
+    write_arrays({**vars(cloud), "names": np.array(cloud.names)}, path)
+
+
+def read_cloud(path: str | Path) -> Cloud:
+    """Read a cloud of regions."""
+    with np.load(path, allow_pickle=False) as arrays:
+        parts = {name: arrays[name] for name in arrays}
+    return Cloud(**{**parts, "names": tuple(parts["names"].tolist())})
+
+
+def read_json(path: str | Path) -> dict:
+    """Read JSON."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def replacing(path: str | Path):
+    """Give a temporary path that takes the place of `path` only if all went well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _meaning(entry: dict) -> dict:
+    return {
+        "Description": entry["description"],
+        **({"Units": entry["unit"]} if "unit" in entry else {}),
+    }
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

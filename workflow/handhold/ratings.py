@@ -1,0 +1,209 @@
+"""Reported unpleasantness becomes relief, with one sign: positive, holding the hand helped."""
+
+import pandas as pd
+
+from handhold.errors import StudyError
+from handhold.sources import plain_subject
+
+RELIEF = ["subject", "contrast", "relief", "baseline", "held"]
+
+
+def relief(baseline: pd.Series, held: pd.Series, higher_is: str) -> pd.Series:
+    """Return how much better a person felt with the hand than at baseline.
+
+    `higher_is` says what a higher score means: with `more_unpleasant`, relief is the drop from
+    baseline to held; with `more_relief`, it is the rise.
+    """
+    drop = baseline - held
+    return drop if higher_is == "more_unpleasant" else -drop
+
+
+def relieve(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    subjects: list[str],
+    *,
+    excluded: list[str],
+    rename: dict[str, str],
+) -> pd.DataFrame:
+    """Compute relief per subject and contrast.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Ratings as text; a missing cell is NaN.
+    ratings : dict
+        The section `ratings` of the configuration.
+    contrasts : list of dict
+        The section `contrasts`.
+    subjects, excluded : list of str
+        Who is analysed, and who was excluded with a reason.
+    rename : dict of str to str
+        The table's words for conditions and ours.
+
+    Returns
+    -------
+    DataFrame
+        Columns subject, contrast, relief, baseline, held, in the order of `subjects`; contrasts
+        that the ratings do not cover are absent; baseline and held are missing where
+        the table has the difference only.
+
+    Raises
+    ------
+    StudyError
+        With all faults at once: unknown columns, duplicates, ratings of unknown people, people
+        without rating, values that are not numbers, contrasts that no rating covers.
+    """
+    _require_columns(table, ratings)
+    people = table[ratings["subject"]].map(plain_subject, na_action="ignore")
+    table = table.assign(**{ratings["subject"]: people})[~people.isin(excluded)]
+    scores, covered = _SHAPES[_form(ratings)](table, ratings, contrasts, rename)
+    faults = [
+        *_unknown_people(scores, subjects),
+        *_duplicates(scores),
+        *_not_numbers(scores),
+        *_missing(scores, subjects),
+    ]
+    if not covered:
+        faults.append(
+            "no contrast has its ratings; compare contrasts with the section ratings"
+        )
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise StudyError(
+            f"{ratings['table']} (ratings.table) has {len(faults)} "
+            f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
+            "Mend the table, or exclude a subject with its reason in maps.exclude_column."
+        )
+    wide = (
+        scores.assign(score=lambda rows: rows["score"].astype(float))
+        .pivot(index="subject", columns="of", values="score")
+        .loc[subjects]
+    )
+    pieces = [_relief_of(wide, contrast, ratings) for contrast in covered]
+    return pd.concat(pieces, ignore_index=True)[RELIEF]
+
+
+def _form(ratings: dict) -> str:
+    return next(form for form in _SHAPES if form in ratings)
+
+
+def _relief_of(wide: pd.DataFrame, contrast: dict, ratings: dict) -> pd.DataFrame:
+    if "relief" in ratings:
+        sign = -1 if ratings["higher_is"] == "more_unpleasant" else 1
+        own = pd.DataFrame({"relief": sign * wide[contrast["name"]]})
+        own["baseline"] = own["held"] = float("nan")
+    else:
+        own = pd.DataFrame(
+            {"baseline": wide[contrast["baseline"]], "held": wide[contrast["held"]]}
+        )
+        own["relief"] = relief(own["baseline"], own["held"], ratings["higher_is"])
+    return own.assign(contrast=contrast["name"]).reset_index(names="subject")
+
+
+def _long(table, ratings, contrasts, rename):
+    columns = ratings["long"]
+    scores = pd.DataFrame(
+        {
+            "subject": table[ratings["subject"]],
+            "of": table[columns["condition"]].map(lambda word: rename.get(word, word)),
+            "score": table[columns["rating"]],
+        }
+    )
+    covered = _covered(contrasts, set(scores["of"]))
+    return _needed(scores, covered), covered
+
+
+def _wide(table, ratings, contrasts, rename):
+    scores = _melt(table, ratings, ratings["wide"])
+    covered = _covered(contrasts, set(ratings["wide"]))
+    return _needed(scores, covered), covered
+
+
+def _ready(table, ratings, contrasts, rename):
+    covered = [
+        contrast for contrast in contrasts if contrast["name"] in ratings["relief"]
+    ]
+    return _melt(table, ratings, ratings["relief"]), covered
+
+
+_SHAPES = {"long": _long, "wide": _wide, "relief": _ready}
+
+
+def _melt(table: pd.DataFrame, ratings: dict, columns: dict[str, str]) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {"subject": table[ratings["subject"]], "of": of, "score": table[column]}
+        )
+        for of, column in columns.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _covered(contrasts: list[dict], conditions: set[str]) -> list[dict]:
+    return [
+        contrast
+        for contrast in contrasts
+        if "baseline" in contrast
+        and {contrast["baseline"], contrast["held"]} <= conditions
+    ]
+
+
+def _needed(scores: pd.DataFrame, covered: list[dict]) -> pd.DataFrame:
+    wanted = {contrast[side] for contrast in covered for side in ("baseline", "held")}
+    return scores[scores["of"].isin(wanted)]
+
+
+def _require_columns(table: pd.DataFrame, ratings: dict) -> None:
+    named = {"ratings.subject": ratings["subject"]}
+    for form in ("long", "wide", "relief"):
+        named |= {
+            f"ratings.{form}.{key}": name for key, name in ratings.get(form, {}).items()
+        }
+    absent = [f"{name} ({key})" for key, name in named.items() if name not in table]
+    if absent:
+        raise StudyError(
+            f"{ratings['table']} (ratings.table) has no column {', '.join(absent)}; it has "
+            f"{', '.join(table.columns)}."
+        )
+
+
+def _unknown_people(scores: pd.DataFrame, subjects: list[str]) -> list[str]:
+    people = list(dict.fromkeys(scores["subject"].dropna()))
+    faults = [
+        f"sub-{subject} has a rating but no image"
+        for subject in people
+        if subject not in subjects
+    ]
+    anonymous = int(scores["subject"].isna().sum())
+    return faults + ([f"{anonymous} ratings have no subject"] if anonymous else [])
+
+
+def _duplicates(scores: pd.DataFrame) -> list[str]:
+    repeated = scores[scores.duplicated(["subject", "of"], keep=False)]
+    return [
+        f"sub-{subject} has {len(rows)} ratings for {of}"
+        for (subject, of), rows in repeated.groupby(["subject", "of"], sort=False)
+    ]
+
+
+def _not_numbers(scores: pd.DataFrame) -> list[str]:
+    given = scores.dropna(subset=["score"])
+    number = pd.to_numeric(given["score"], errors="coerce")
+    strange = given[~number.abs().lt(float("inf"))]
+    return [
+        f"sub-{row.subject}: the rating {row.score!r} for {row.of} is not a number"
+        for row in strange.itertuples()
+    ]
+
+
+def _missing(scores: pd.DataFrame, subjects: list[str]) -> list[str]:
+    given = scores.dropna(subset=["score"])
+    rated = set(zip(given["subject"], given["of"], strict=True))
+    return [
+        f"sub-{subject} has an image but no rating for {of}"
+        for of in dict.fromkeys(scores["of"])
+        for subject in subjects
+        if (subject, of) not in rated
+    ]

@@ -1,0 +1,226 @@
+"""The configuration: its schema, its defaults, and errors that name the nearest key."""
+
+import difflib
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import yaml
+
+from handhold.errors import StudyError
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+
+
+def schema() -> dict:
+    """Return the JSON schema of the configuration."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def resolve(config: dict) -> dict:
+    """Fill the defaults of a configuration, having checked every key of it.
+
+    Parameters
+    ----------
+    config : dict
+        As read from the study's YAML file.
+
+    Returns
+    -------
+    dict
+        A new dictionary with every key of the schema that has a default.
+
+    Raises
+    ------
+    StudyError
+        With all faults at once: a misspelled key (and the nearest name), a missing
+        key, a value out of its range, sections that do not go together.
+    """
+    rules = schema()
+    faults = [
+        _word(error)
+        for error in sorted(
+            jsonschema.Draft202012Validator(rules).iter_errors(config),
+            key=lambda error: error.json_path,
+        )
+    ]
+    if not faults:
+        config = _fill(config, rules)
+        faults = _contradictions(config)
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise StudyError(
+            f"the configuration has {len(faults)} "
+            f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
+            "config/README.md explains every key."
+        )
+    return config
+
+
+def random_stream(seed: int, purpose: str) -> np.random.Generator:
+    """Return the random numbers of one rule: others' draws do not move them."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def keys(rules: dict | None = None, prefix: str = "") -> dict[str, dict]:
+    """Return every key of the schema by its dotted path, with its entry."""
+    rules = schema() if rules is None else rules
+    found = {}
+    for name, entry in rules.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        found[path] = entry
+        found |= keys(entry, f"{path}.")
+        found |= keys(entry.get("items", {}), f"{path}[].")
+    return found
+
+
+def document() -> str:
+    """Return config/README.md: each key with its meaning, unit, default and reason."""
+    lines = [
+        "# Configuration",
+        "",
+        "A study is one YAML file: `snakemake --cores all --configfile config/<study>.yaml`.",
+        "Without one, `config/config.yaml` (the simulated study) is run. This page is written",
+        "from `workflow/schemas/config.schema.yaml` by `python -m handhold.spec`.",
+        "",
+        "| key | meaning | values | default | why |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    required = _required(schema())
+    for path, entry in keys().items():
+        default = entry.get("default", "required" if path in required else "none")
+        section = entry.get("type") == "object" and "properties" in entry
+        cells = (
+            f"`{path}`",
+            f"**{entry['description']}**" if section else entry["description"],
+            "" if section else _values(entry),
+            "" if section else f"`{default}`",
+            entry.get("reason", ""),
+        )
+        lines.append(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _fill(value: Any, rules: dict) -> Any:
+    if isinstance(value, list) and "items" in rules:
+        return [_fill(item, rules["items"]) for item in value]
+    if not isinstance(value, dict):
+        return value
+    filled = dict(value)
+    for name, entry in rules.get("properties", {}).items():
+        if name not in filled and "default" in entry:
+            filled[name] = entry["default"]
+        if name in filled:
+            filled[name] = _fill(filled[name], entry)
+    return filled
+
+
+def _contradictions(config: dict) -> list[str]:
+    """List the faults that no single key shows."""
+    faults = []
+    if config["source"] == "maps" and "maps" not in config:
+        faults.append("source is maps, but there is no section maps")
+    if config["source"] == "simulated":
+        faults += [
+            f"source is simulated, so that the section {name} has no effect: remove it"
+            for name in ("maps", "ratings")
+            if name in config
+        ]
+    if "maps" in config:
+        columns = config["maps"]["columns"]
+        if ("image" in columns) == ("image_template" in config["maps"]):
+            faults.append("give one of maps.columns.image and maps.image_template")
+        if "variance" in columns and "variance_template" in config["maps"]:
+            faults.append(
+                "give one of maps.columns.variance and maps.variance_template"
+            )
+        cells = "condition" in columns and "cue" in columns
+        if cells + ("contrast" in columns) + ("contrast" in config["maps"]) != 1:
+            faults.append(
+                "give maps.columns.condition with maps.columns.cue, or one of "
+                "maps.columns.contrast and maps.contrast"
+            )
+    if "ratings" in config:
+        forms = [
+            form for form in ("wide", "long", "relief") if form in config["ratings"]
+        ]
+        if len(forms) != 1:
+            faults.append(
+                "give one of ratings.wide, ratings.long and ratings.relief "
+                f"(given: {', '.join(forms) or 'none'})"
+            )
+    names = [contrast["name"] for contrast in config["contrasts"]]
+    faults += [
+        f"contrasts: the name {name} is given {names.count(name)} times"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+    if config["receptors"]["target"] in config["receptors"]["panel"]:
+        faults.append("receptors.panel repeats receptors.target")
+    return faults
+
+
+def _word(error: jsonschema.ValidationError) -> str:
+    where = error.json_path.removeprefix("$").removeprefix(".")
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        strangers = [name for name in error.instance if name not in known]
+        return "; ".join(_stranger(where, name, known) for name in strangers)
+    if error.validator == "required":
+        # jsonschema raises one error per missing key, and names it in the message only
+        missing = next(
+            key for key in error.validator_value if error.message.startswith(repr(key))
+        )
+        prefix = f"{where}." if where else ""
+        return f"{prefix}{missing} is required: {_meaning(error.schema, missing)}"
+    if error.validator == "oneOf" and where.startswith("contrasts"):
+        return (
+            f"{where}: give baseline and held (conditions), or image and direction "
+            "(for images that already hold the contrast), not a mixture"
+        )
+    meaning = error.schema.get("description", "")
+    return f"{where}: {error.message}" + (f" ({meaning})" if meaning else "")
+
+
+def _stranger(where: str, name: Any, known: list[str]) -> str:
+    path = f"{where}.{name}" if where else str(name)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{path} is not a key; {advice}"
+
+
+def _meaning(rules: dict, name: str) -> str:
+    return rules.get("properties", {}).get(name, {}).get("description", "see the page")
+
+
+def _required(rules: dict, prefix: str = "") -> set[str]:
+    found = {f"{prefix}{name}" for name in rules.get("required", [])}
+    for name, entry in rules.get("properties", {}).items():
+        found |= _required(entry, f"{prefix}{name}.")
+        found |= _required(entry.get("items", {}), f"{prefix}{name}[].")
+    return found
+
+
+def _values(entry: dict) -> str:
+    if "enum" in entry:
+        return ", ".join(str(value) for value in entry["enum"])
+    bounds = [
+        f"{sign} {entry[key]}"
+        for key, sign in (
+            ("minimum", ">="),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "<="),
+            ("exclusiveMaximum", "<"),
+        )
+        if key in entry
+    ]
+    kind = entry.get("type", "")
+    return ", ".join(part for part in (kind, *bounds, entry.get("unit", "")) if part)
+
+
+if __name__ == "__main__":
+    print(document(), end="")

@@ -1,0 +1,220 @@
+"""A study as the workflow sees it: configuration, subjects and maps, walked once at parse time."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from handhold import atlases, ratings, simulate, sources, spec
+from handhold.errors import StudyError
+from handhold.io import read_table
+
+PACKAGE = Path(__file__).parent
+RECEPTOR_COLUMNS = (
+    "receptor",
+    "label",
+    "unit",
+    "file",
+    "background",
+    "negative",
+    "sha256",
+    "citation",
+    "doi",
+    "licence",
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study.
+
+    `config` with every default filled in; `folder` of its results; `manifest` of its images;
+    `receptors`, one row per map, the target first, column path added; `rated`, the contrasts
+    that have ratings.
+    """
+
+    config: dict
+    folder: str
+    manifest: sources.Manifest
+    receptors: pd.DataFrame
+    rated: tuple[str, ...]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """File-safe label of each subject, by label; the subject by it."""
+        return {
+            sources.file_label(subject): subject for subject in self.manifest.subjects
+        }
+
+    def paths(self, subject: str) -> list[str]:
+        """Every image file of a subject, the .hdr of an .img too."""
+        rows = self.manifest.of(subject)
+        files = [path for kind in sources.FILES for path in rows[kind].dropna()]
+        headers = [
+            str(Path(p).with_suffix(".hdr")) for p in files if p.endswith(".img")
+        ]
+        return files + headers
+
+    @property
+    def atlas_files(self) -> list[str]:
+        """Every file that the regions are read from."""
+        chosen = self.config["regions"]
+        known = atlases.read_atlases(chosen["atlases"], self.config["data_root"])
+        rows = atlases.read_definitions(chosen["rois"], chosen["definitions"])
+        names = [name for name in rows["atlas"].unique() if name != "sphere"]
+        return [
+            str(file)
+            for file in atlases.image_files(known, [*names, chosen["parcels"]])
+        ]
+
+
+def open_study(config: dict) -> Study:
+    """Check a configuration and list what it analyses; no image is read.
+
+    Raises
+    ------
+    StudyError
+        If the configuration or a table has a fault, or a file does not exist.
+    """
+    config = spec.resolve(config)
+    folder = f"results/{config['study']}"
+    if config["source"] == "simulated":
+        config = {**config, **_simulated_sections(folder)}
+        table = simulate.study_table(config["simulate"]["n_subjects"])
+    else:
+        config = {**config, **_rooted_sections(config)}
+        table = read_table(config["maps"]["table"], "maps.table")
+    manifest = sources.list_images(table, config["maps"], config["contrasts"])
+    receptors = _receptors(config, folder)
+    if config["source"] == "simulated":
+        rated = tuple(contrast["name"] for contrast in config["contrasts"])
+    else:
+        sources.require_files(manifest.images)
+        _require_maps(receptors)
+        rated = _rated(config, manifest)
+    return Study(config, folder, manifest, receptors, rated)
+
+
+def relief_of(
+    config: dict, table: pd.DataFrame, manifest: sources.Manifest
+) -> pd.DataFrame:
+    """Compute the relief of every subject of a study from its table of ratings."""
+    return ratings.relieve(
+        table,
+        config["ratings"],
+        config["contrasts"],
+        manifest.subjects,
+        excluded=list(manifest.excluded["subject"]),
+        rename=config["maps"]["rename"]["condition"],
+    )
+
+
+def modules(*names: str) -> list[str]:
+    """List the source files of modules of this package and of all that they import from it.
+
+    Rules name these as inputs: Snakemake sees an edited script, but no edited package.
+    """
+    found: list[str] = []
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        path = PACKAGE / f"{name}.py"
+        if str(path) in found or not path.is_file():
+            continue
+        found.append(str(path))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "handhold":
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "handhold."
+            ):
+                waiting.append(node.module.removeprefix("handhold."))
+    return sorted(found)
+
+
+def _rated(config: dict, manifest: sources.Manifest) -> tuple[str, ...]:
+    """List the contrasts that have ratings, having checked the ratings."""
+    if "ratings" not in config:
+        return ()
+    table = read_table(config["ratings"]["table"], "ratings.table")
+    return tuple(relief_of(config, table, manifest)["contrast"].unique())
+
+
+def _rooted_sections(config: dict) -> dict:
+    """Give the tables of maps and ratings their full path."""
+    root = Path(config["data_root"])
+    return {
+        name: {**config[name], "table": str(root / config[name]["table"])}
+        for name in ("maps", "ratings")
+        if name in config
+    }
+
+
+def _simulated_sections(folder: str) -> dict:
+    """Describe the simulated study as any other study of maps is described."""
+    return {
+        "maps": {
+            "table": f"{folder}/simulated/images.tsv",
+            "columns": {
+                "subject": "participant_id",
+                "image": "image",
+                "condition": "condition",
+                "cue": "cue",
+            },
+            "rename": {"condition": {}, "cue": {}},
+            "include": {},
+            "zero_is_missing": True,
+        },
+        "ratings": {
+            "table": f"{folder}/simulated/ratings.tsv",
+            "subject": "participant_id",
+            "long": {"condition": "condition", "rating": "unpleasantness"},
+            "higher_is": "more_unpleasant",
+            "label": "relief (points of 0 to 100, simulated)",
+        },
+    }
+
+
+def _receptors(config: dict, folder: str) -> pd.DataFrame:
+    """Choose the target and the panel from the registry of receptor maps, target first."""
+    chosen = config["receptors"]
+    if config["source"] == "simulated":
+        table = pd.DataFrame(simulate.RECEPTORS)
+        root = Path(folder, "simulated")
+    else:
+        table = read_table(chosen["table"], "receptors.table").fillna("")
+        root = Path(config["data_root"])
+    for column in ("negative", "sha256", "doi"):
+        if column not in table:
+            table[column] = ""
+    absent = [column for column in RECEPTOR_COLUMNS if column not in table]
+    if absent:
+        raise StudyError(
+            f"{chosen['table']} (receptors.table) lacks {', '.join(absent)}."
+        )
+    names = [chosen["target"], *chosen["panel"]]
+    unknown = [name for name in names if name not in set(table["receptor"])]
+    if unknown:
+        raise StudyError(
+            f"receptors: {', '.join(unknown)} has no row in the table of receptor maps; "
+            f"known there: {', '.join(table['receptor'])}."
+        )
+    repeated = table.loc[table["receptor"].duplicated(), "receptor"]
+    if len(repeated):
+        raise StudyError(
+            f"{chosen['table']} (receptors.table) repeats {', '.join(repeated)}."
+        )
+    rows = table.set_index("receptor").loc[names].reset_index()[list(RECEPTOR_COLUMNS)]
+    return rows.assign(path=[str(root / file) for file in rows["file"]])
+
+
+def _require_maps(receptors: pd.DataFrame) -> None:
+    missing = [
+        row.path for row in receptors.itertuples() if not Path(row.path).is_file()
+    ]
+    if missing:
+        raise StudyError(
+            f"{len(missing)} receptor maps do not exist: {', '.join(missing)}. Paths start from "
+            "data_root; the registry (receptors.table) says where each map comes from."
+        )

@@ -1,0 +1,296 @@
+"""The rule that turns numbers into words, one table for every question.
+
+A verdict is *supported*, *evidence against* or *inconclusive*. The thresholds stand in the
+configuration before the data are seen; `verdicts.json` and the report print what is
+decided here and nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+SUPPORTED, AGAINST, INCONCLUSIVE, NOT_RUN = (
+    "supported",
+    "evidence against",
+    "inconclusive",
+    "not run",
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on.
+
+    `effect` is positive in the hypothesised direction; `p` the p that has to pass (family-wise,
+    or the larger of two nulls); `p_tost` of equivalence; `bf10` the Bayes factor. NaN: not known.
+    """
+
+    effect: float
+    p: float
+    p_tost: float = np.nan
+    bf10: float = np.nan
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the rule table: the first whose condition holds gives verdict and reason."""
+
+    condition: Callable[[Evidence, dict], bool]
+    verdict: str
+    reason: str
+
+
+RULES = (
+    Rule(
+        lambda e, t: not (np.isfinite(e.effect) and np.isfinite(e.p)),
+        INCONCLUSIVE,
+        "too few values to test",
+    ),
+    Rule(
+        lambda e, t: e.p <= t["alpha"] and e.bf10 <= t["bf_against"],
+        INCONCLUSIVE,
+        "p and Bayes factor disagree",
+    ),
+    Rule(
+        lambda e, t: e.p <= t["alpha"] and e.effect > 0,
+        SUPPORTED,
+        "p passes alpha in the hypothesised direction",
+    ),
+    Rule(
+        lambda e, t: e.p <= t["alpha"] and e.effect < 0,
+        AGAINST,
+        "p passes alpha in the opposite direction",
+    ),
+    Rule(
+        lambda e, t: e.p_tost <= t["alpha"],
+        AGAINST,
+        "equivalence test: smaller than the smallest effect of interest",
+    ),
+    Rule(
+        lambda e, t: e.bf10 <= t["bf_against"],
+        AGAINST,
+        "the Bayes factor favours no effect",
+    ),
+    Rule(
+        lambda e, t: True,
+        INCONCLUSIVE,
+        "neither the effect nor its absence is shown",
+    ),
+)
+
+QUESTIONS = {
+    "Q1": "Attenuation: does holding lower the response?",
+    "Q2": "Correspondence: does attenuation follow the receptor map?",
+    "Q3": "Tracking: do people whose response falls more report more relief?",
+    "Q4": "Coupling: do people whose attenuation follows the receptor map report more relief?",
+    "Q5": "Specificity: is it this receptor rather than others?",
+}
+
+
+def judge(evidence: Evidence, thresholds: dict) -> tuple[str, str]:
+    """Return verdict and reason: the first line of RULES whose condition holds.
+
+    `thresholds` holds alpha and bf_against, as the section `verdicts` of the configuration.
+    """
+    rule = next(rule for rule in RULES if rule.condition(evidence, thresholds))
+    return rule.verdict, rule.reason
+
+
+def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
+    """Add the columns verdict and reason to a table of tests; `p` names the p that has to pass."""
+    judged = [
+        judge(
+            Evidence(
+                row["effect"],
+                row[p],
+                row.get("p_tost", np.nan),
+                row.get("bf10", np.nan),
+            ),
+            thresholds,
+        )
+        for row in table.to_dict("records")
+    ]
+    return table.assign(
+        verdict=[verdict for verdict, _ in judged],
+        reason=[reason for _, reason in judged],
+    )
+
+
+def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
+    """Add verdict and reason to the table of Q2: both nulls have to pass, with one sign."""
+    torn = np.sign(table["effect"]) != np.sign(table["mean_r"])
+    judged = judge_rows(table.assign(p=table["p"].where(~torn, 1.0)), "p", thresholds)
+    return judged.assign(p=table["p"])
+
+
+def answer_regions(
+    table: pd.DataFrame, definition: str, contrast: str, unit: str
+) -> dict:
+    """Answer Q1 or Q3 from the hypothesised ROIs of the primary definition and contrast.
+
+    Supported if any ROI is (family-wise p), evidence against if every ROI is; a ROI that gets
+    another verdict under another definition is named.
+    """
+    question = table["question"].iloc[0]
+    own = table[(table["role"] == "hypothesised") & (table["contrast"] == contrast)]
+    primary = own[own["definition"] == definition]
+    found = {
+        verdict: list(primary.loc[primary["verdict"] == verdict, "region"])
+        for verdict in (SUPPORTED, AGAINST, INCONCLUSIVE)
+    }
+    if found[SUPPORTED]:
+        verdict = SUPPORTED
+    elif found[AGAINST] and not found[INCONCLUSIVE]:
+        verdict = AGAINST
+    else:
+        verdict = INCONCLUSIVE
+    torn = _torn(own, primary)
+    reason = "; ".join(
+        f"{name} in {', '.join(regions)}" for name, regions in found.items() if regions
+    )
+    if torn:
+        reason += f". Depends on the ROI definition: {', '.join(torn)}"
+    if verdict == INCONCLUSIVE:
+        reason += f". {_power(primary, question)}"
+    return _answer(
+        question,
+        verdict,
+        _region_sentence(question, contrast, found, unit),
+        reason,
+        primary,
+    )
+
+
+def answer_correspondence(
+    table: pd.DataFrame, method: str, contrast: str, label: str
+) -> dict:
+    """Answer Q2 from the headline row: all parcels, the configured method, the primary contrast."""
+    row = table[
+        (table["scope"] == "all")
+        & (table["method"] == method)
+        & (table["contrast"] == contrast)
+    ].iloc[0]
+    sentence = {
+        SUPPORTED: f"Attenuation ({contrast}) is larger where {label} binding is higher.",
+        AGAINST: f"Attenuation ({contrast}) does not rise with {label} binding.",
+        INCONCLUSIVE: f"Whether attenuation ({contrast}) follows {label} binding is open.",
+    }[row["verdict"]]
+    reason = (
+        f"{row['reason']}: both nulls have to pass; the map null gives p = {row['p_map']:.3g}, "
+        f"the subject null p = {row['p_subject']:.3g}"
+    )
+    return _answer("Q2", row["verdict"], sentence, reason, row.to_frame().T)
+
+
+def answer_coupling(table: pd.DataFrame, contrast: str, label: str) -> dict:
+    """Answer Q4 from the primary contrast."""
+    own = table[table["contrast"] == contrast]
+    row = own.iloc[0]
+    sentence = {
+        SUPPORTED: f"People whose attenuation follows {label} binding more closely report more relief.",
+        AGAINST: f"People whose attenuation follows {label} binding more closely do not report more relief.",
+        INCONCLUSIVE: f"Whether closeness to {label} binding goes with relief is open.",
+    }[row["verdict"]]
+    reason = row["reason"]
+    if row["verdict"] == INCONCLUSIVE:
+        reason += f". {_power(own, 'Q4')}"
+    return _answer("Q4", row["verdict"], sentence, reason, own)
+
+
+def answer_specificity(
+    table: pd.DataFrame, contrast: str, q2: dict, thresholds: dict
+) -> dict:
+    """Answer Q5: supported only if Q2 is, and the target beats every other map.
+
+    Evidence against if another map does significantly better than the target (family-wise p).
+    """
+    own = table[table["contrast"] == contrast]
+    target, others = own[own["target"]].iloc[0], own[~own["target"]]
+    passed = others["p_difference_fwe"] <= thresholds["alpha"]
+    behind = others[passed & (others["difference"] > 0)]["label"]
+    ahead = others[passed & (others["difference"] < 0)]["label"]
+    level = [label for label in others["label"] if label not in {*behind, *ahead}]
+    if q2["verdict"] == SUPPORTED and len(behind) == len(others):
+        verdict, reason = SUPPORTED, "the target correlates more than every other map"
+    elif len(ahead):
+        verdict = AGAINST
+        reason = f"these maps correlate more than the target: {', '.join(ahead)}"
+    elif q2["verdict"] != SUPPORTED:
+        verdict = INCONCLUSIVE
+        reason = "correspondence (Q2) is not supported, so that there is nothing to be specific about"
+    else:
+        verdict = INCONCLUSIVE
+        reason = f"the data cannot tell the target from {', '.join(level)}"
+    sentence = {
+        SUPPORTED: f"Attenuation ({contrast}) follows {target['label']} more than any other map of the panel.",
+        AGAINST: f"Attenuation ({contrast}) follows another map more than {target['label']}.",
+        INCONCLUSIVE: f"Attenuation ({contrast}) cannot be called specific to {target['label']}.",
+    }[verdict]
+    reason += (
+        f". The other maps explain R2 = {target['r_squared']:.2f} of the target, which correlates "
+        f"r = {target['r_with_y']:.2f} with the front-to-back axis"
+    )
+    return _answer("Q5", verdict, sentence, reason, own[own["target"]])
+
+
+def not_run(question: str, reason: str) -> dict:
+    """Say that a question was not asked of the data, and why."""
+    return {
+        "question": question,
+        "title": QUESTIONS[question],
+        "verdict": NOT_RUN,
+        "sentence": "Not run.",
+        "reason": reason,
+        "inputs": [],
+    }
+
+
+def _answer(
+    question: str, verdict: str, sentence: str, reason: str, rows: pd.DataFrame
+) -> dict:
+    return {
+        "question": question,
+        "title": QUESTIONS[question],
+        "verdict": verdict,
+        "sentence": sentence,
+        "reason": reason,
+        "inputs": rows.to_dict("records"),
+    }
+
+
+def _torn(own: pd.DataFrame, primary: pd.DataFrame) -> list[str]:
+    verdicts = primary.set_index("region")["verdict"]
+    return [
+        f"{row.region} is {row.verdict} under {row.definition}"
+        for row in own.itertuples()
+        if row.region in verdicts.index and row.verdict != verdicts[row.region]
+    ]
+
+
+def _power(rows: pd.DataFrame, question: str) -> str:
+    n = int(rows["n"].min())
+    if question == "Q1":
+        return (
+            f"With n = {n}, a single test detects a standardised mean of "
+            f"{rows['detectable_dz'].max():.2f} or more"
+        )
+    return (
+        f"With n = {n}, a single test detects a correlation of "
+        f"{rows['detectable_r'].max():.2f} or more"
+    )
+
+
+def _region_sentence(question: str, contrast: str, found: dict, unit: str) -> str:
+    what = {
+        "Q1": ("The response falls", "the response falls"),
+        "Q3": ("Attenuation goes with relief", "attenuation goes with relief"),
+    }[question]
+    if found[SUPPORTED]:
+        return f"{what[0]} ({contrast}) in {', '.join(found[SUPPORTED])}."
+    if found[AGAINST] and not found[INCONCLUSIVE]:
+        return f"There is evidence against it that {what[1]} ({contrast}) in any of the regions."
+    return (
+        f"Whether {what[1]} ({contrast}) is open in {', '.join(found[INCONCLUSIVE])}."
+    )

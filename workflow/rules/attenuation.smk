@@ -1,0 +1,56 @@
+"""Attenuation, relief, and Q1."""
+
+
+rule attenuate:
+    """How much less does each region respond when a hand is held?"""
+    input:
+        rois=rules.join_regions.output.rois,
+        parcels=rules.join_regions.output.parcels,
+        definitions=rules.define_regions.output.definitions,
+        code=modules("attenuation", "io"),
+    output:
+        rois=table("attenuation/rois"),
+        parcels=table("attenuation/parcels"),
+    log:
+        f"{OUT}/logs/attenuate.txt",
+    params:
+        contrasts=CONFIG["contrasts"],
+    script:
+        "../scripts/attenuate.py"
+
+
+rule test_attenuation:
+    """Q1: does holding lower the response, ROI by ROI?"""
+    input:
+        attenuation=rules.attenuate.output.rois,
+        code=modules("attenuation", "verdicts", "io"),
+    output:
+        table("tests/attenuation"),
+    log:
+        f"{OUT}/logs/test_attenuation.txt",
+    params:
+        tests=choose("tests", "level", "n_permutations", "smallest_dz", "bayes_scale"),
+        verdicts=CONFIG["verdicts"],
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/test_attenuation.py"
+
+
+if STUDY.rated:
+
+    rule relieve:
+        """How much better does each person feel held?"""
+        input:
+            ratings=CONFIG["ratings"]["table"],
+            code=modules("study", "io"),
+        output:
+            table("relief"),
+        log:
+            f"{OUT}/logs/relieve.txt",
+        params:
+            config={name: CONFIG[name] for name in ("ratings", "contrasts")},
+            rename=CONFIG["maps"]["rename"]["condition"],
+            subjects=STUDY.manifest.subjects,
+            excluded=list(STUDY.manifest.excluded["subject"]),
+        script:
+            "../scripts/relieve.py"

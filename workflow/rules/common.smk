@@ -1,0 +1,44 @@
+"""The study, read once, and the few words that the rules share."""
+
+import os
+
+from snakemake.exceptions import WorkflowError
+
+from handhold.errors import StudyError
+from handhold.study import modules, open_study
+
+# One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+try:
+    STUDY = open_study(config)
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+
+CONFIG = STUDY.config
+OUT = STUDY.folder
+QUESTIONS = {"Q1", "Q2"}
+if STUDY.rated:
+    QUESTIONS |= {"Q3", "Q4"}
+if CONFIG["receptors"]["panel"]:
+    QUESTIONS |= {"Q5"}
+
+
+def table(name):
+    """Return the paths of a results table: TSV, and JSON sidecar."""
+    return [f"{OUT}/{name}.tsv", f"{OUT}/{name}.json"]
+
+
+def choose(section, *names):
+    """Return some keys of a section, so that a rule reruns for these and no others."""
+    return {name: CONFIG[section][name] for name in names}
+
+
+def null_seed():
+    """Return the seed of the surrogate maps."""
+    return CONFIG["nulls"].get("seed", CONFIG["seed"])
+
+
+wildcard_constraints:
+    label="[A-Za-z0-9]+",

@@ -1,0 +1,54 @@
+"""Q3 and Q4: attenuation, coupling and relief over people."""
+
+
+rule couple_subjects:
+    """How closely does each person's attenuation follow the receptor map?"""
+    input:
+        attenuation=rules.attenuate.output.parcels,
+        parcels=rules.select_parcels.output,
+        code=modules("parcels", "io"),
+    output:
+        table("coupling"),
+    log:
+        f"{OUT}/logs/couple_subjects.txt",
+    params:
+        method=CONFIG["nulls"]["method"],
+    script:
+        "../scripts/couple_subjects.py"
+
+
+if STUDY.rated:
+
+    rule test_tracking:
+        """Q3: do people whose response falls more report more relief?"""
+        input:
+            attenuation=rules.attenuate.output.rois,
+            relief=rules.relieve.output,
+            code=modules("tracking", "verdicts", "io"),
+        output:
+            table("tests/tracking"),
+        log:
+            f"{OUT}/logs/test_tracking.txt",
+        params:
+            tests=choose("tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"),
+            verdicts=CONFIG["verdicts"],
+            seed=CONFIG["seed"],
+        script:
+            "../scripts/test_tracking.py"
+
+    rule test_coupling:
+        """Q4: do people whose attenuation follows the receptor map report more relief?"""
+        input:
+            coupling=rules.couple_subjects.output,
+            relief=rules.relieve.output,
+            code=modules("tracking", "verdicts", "io"),
+        output:
+            table("tests/coupling"),
+        log:
+            f"{OUT}/logs/test_coupling.txt",
+        params:
+            tests=choose("tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"),
+            verdicts=CONFIG["verdicts"],
+            seed=CONFIG["seed"],
+        script:
+            "../scripts/test_coupling.py"

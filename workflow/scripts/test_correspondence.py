@@ -1,0 +1,21 @@
+from snakemake.script import snakemake
+
+from handhold.errors import speak_plainly
+from handhold.io import read_results, write_arrays, write_results
+from handhold.parcels import assess_correspondence
+from handhold.spec import random_stream
+from handhold.verdicts import judge_correspondence
+
+speak_plainly(snakemake.log[0])
+table, null_r = assess_correspondence(
+    read_results(snakemake.input.attenuation[0]),
+    read_results(snakemake.input.parcels[0]),
+    tests=snakemake.params.tests,
+    nulls=snakemake.params.nulls,
+    null_seed=snakemake.params.null_seed,
+    rng=random_stream(snakemake.params.seed, snakemake.rule),
+)
+write_results(
+    judge_correspondence(table, snakemake.params.verdicts), snakemake.output.tests[0]
+)
+write_arrays(null_r, snakemake.output.nulls)
