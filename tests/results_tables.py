@@ -34,7 +34,7 @@ def subjects(n):
 
 def attenuation(rng, n=24, rois=ROIS, contrasts=CONTRASTS, definitions=DEFINITIONS):
     rows = [
-        (s, d, roi, "bilateral", "hypothesis", c, rng.normal(0.1 + 0.05 * i, 0.25))
+        (s, d, roi, "both", "hypothesised", c, rng.normal(0.1 + 0.05 * i, 0.25))
         for d in definitions
         for i, roi in enumerate(rois)
         for c in contrasts
@@ -133,7 +133,7 @@ def specificity_tests(rng, receptors=RECEPTORS):
     return as_text(
         pd.DataFrame(
             dict(
-                question="Q5", receptor=receptors, target=receptors[0],
+                question="Q5", receptor=receptors, target=[name == receptors[0] for name in receptors],
                 label=[name.replace("_", "-") for name in receptors], n_parcels=394,
                 contrast="partner", effect=r, null_low=-0.22, null_high=0.24,
                 p=rng.uniform(0, 1, len(r)), p_fwe=rng.uniform(0, 1, len(r)),
@@ -172,7 +172,7 @@ def coupling_tests(contrasts=CONTRASTS):
 
 def regions(rng, n=24, rois=ROIS, definitions=DEFINITIONS):
     rows = [
-        (s, d, roi, "bilateral", condition, "threat", "n/a", 1, 0.3, 0.02,
+        (s, d, roi, "both", condition, "threat", "n/a", 1, 0.3, 0.02,
          np.clip(rng.normal(0.97 - 0.06 * (i == 0), 0.06), 0, 1), 62.0, 310, False)
         for d in definitions
         for i, roi in enumerate(rois)
@@ -188,7 +188,7 @@ def regions(rng, n=24, rois=ROIS, definitions=DEFINITIONS):
 
 def definitions(rois=ROIS):
     rows = [
-        ("roi", d, roi, "n/a", "bilateral", "hypothesis", d, "12 34", 5120.0, 0.0, 20.1, -8.2,
+        ("roi", d, roi, "n/a", "both", "hypothesised", d, "12 34", 5120.0, 0.0, 20.1, -8.2,
          "kept", "Rolls et al. (2020)")
         for d in DEFINITIONS
         for roi in rois

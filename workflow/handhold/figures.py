@@ -88,7 +88,8 @@ MOST_LABELS = 48
 VOXEL_MM = 2
 # Means stand to the right of their dots, so that they hide none.
 BESIDE = 0.4
-ACRONYMS = {"acc", "pfc", "ofc", "vacc", "vpfc", "vmpfc", "dacc", "dlpfc", "nacc"}
+# Written in lower case these would read as words; "vACC" is left as it is.
+ACRONYMS = {"acc", "pfc", "ofc"}
 
 
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -291,10 +292,10 @@ def draw_correspondence(
 def draw_panel(tests: pd.DataFrame) -> Figure:
     """Draw r for every receptor map with its null band, the target on top.
 
-    `tests` is tests/specificity.tsv of one contrast: receptor, target, label,
-    effect (r), null_low, null_high, p_fwe and p_difference_fwe.
+    `tests` is tests/specificity.tsv of one contrast: receptor, target (true for
+    one), label, effect (r), null_low, null_high, p_fwe and p_difference_fwe.
     """
-    is_target = tests["receptor"] == tests["target"]
+    is_target = tests["target"].astype(str).str.lower() == "true"
     rows = pd.concat([tests[is_target], tests[~is_target]])
     height = (26 + 6.2 * max(len(rows), 2)) * MM
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -415,26 +416,36 @@ def draw_coverage(
 
 
 def select_rois(table: pd.DataFrame, definition: str | None = None) -> pd.DataFrame:
-    """Take one definition's rows, the bilateral ones where hemispheres are apart.
+    """Take the hypothesised ROIs of one definition, both sides together.
 
-    Without `definition` the first in the table is taken: the primary one.
+    Without `definition` the first in the table is taken: the primary one. A column
+    `role` or `hemisphere` that singles out no row leaves all rows.
     """
     if "definition" in table.columns and len(table):
         chosen = table["definition"].iloc[0] if definition is None else definition
         table = table[table["definition"] == chosen]
-    if "hemisphere" in table.columns and (table["hemisphere"] == "bilateral").any():
-        table = table[table["hemisphere"] == "bilateral"]
+    for column, wanted in {"role": "hypothesised", "hemisphere": "both"}.items():
+        if column in table.columns and (table[column] == wanted).any():
+            table = table[table[column] == wanted]
     return table
 
 
 def roi_name(row: Mapping) -> str:
-    """Name an ROI for the reader, with its side if it has only one."""
-    words = str(row["region"]).replace("_", " ").split(" ")
-    words = [w.upper() if w.lower() in ACRONYMS else w for w in words]
-    name = readable(" ".join(words))
-    name = name[:1].upper() + name[1:]
+    """Name an ROI for the reader, with its side if it has only one.
+
+    Examples
+    --------
+    >>> roi_name({"region": "ventral_acc"}), roi_name({"region": "vACC_L"})
+    ('Ventral ACC', 'vACC left')
+    """
+    words = str(row["region"]).replace("_", " ").split()
+    sides = {"L": "left", "R": "right"}
+    words = [w.upper() if w.lower() in ACRONYMS else sides.get(w, w) for w in words]
     side = row.get("hemisphere")
-    return f"{name}, {side}" if side in {"left", "right"} else name
+    if side in sides.values() and side not in words:
+        words.append(side)
+    name = readable(" ".join(words))
+    return name[:1].upper() + name[1:] if name.split(" ")[0].islower() else name
 
 
 def readable(name: object, longest: int = LONGEST_NAME) -> str:
@@ -658,7 +669,7 @@ def _draw_null(axes: Axes, null_r: NDArray, test: Mapping) -> None:
     axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
     method = str(test.get("method", "")).capitalize()
     axes.set_xlabel(
-        f"{method} r within structures\nabove 0: attenuation higher where binding is higher"
+        f"{method} r within structures\nabove 0: follows the receptor map"
     )
     axes.set_ylabel("Surrogate maps (count)")
     p = [
@@ -734,5 +745,5 @@ def _draw_heat_map(
     bar.set_label("Coverage (proportion\nof the ROI measured)")
     bar.ax.axhline(min_coverage, color="white", linewidth=2.5)
     bar.ax.axhline(min_coverage, color=INK, linewidth=1.2, linestyle="--", gid="gate")
-    note = f"× below {min_coverage:g}: excluded. White: no image."
+    note = f"Cross: below {min_coverage:g}: excluded. White: no image."
     axes.set_title(note, loc="left", fontsize=7.5)
