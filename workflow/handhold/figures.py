@@ -668,9 +668,7 @@ def _draw_null(axes: Axes, null_r: NDArray, test: Mapping) -> None:
     axes.set_xlim(-reach, reach)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
     method = str(test.get("method", "")).capitalize()
-    axes.set_xlabel(
-        f"{method} r within structures\nabove 0: follows the receptor map"
-    )
+    axes.set_xlabel(f"{method} r within structures\nabove 0: follows the receptor map")
     axes.set_ylabel("Surrogate maps (count)")
     p = [
         _p_text("map null p", test["p_map"]),

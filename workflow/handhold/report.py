@@ -8,7 +8,7 @@ are escaped, and the page's Content-Security-Policy lets nothing run.
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
@@ -36,12 +36,12 @@ TESTS = {
 }
 # What the page shows of a table; the TSV has every column. `interval` joins low and high.
 SHOWN = {
-    "Q1": "n effect interval hedges_g p_fwe bf10 p_tost verdict",
+    "Q1": "n effect interval hedges_g p_fwe bf10 verdict",
     "Q2": (
         "receptor contrast scope method n n_parcels effect null_band p_map p_subject p "
         "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
     ),
-    "Q3": "n effect interval spearman skipped p p_fwe bf10 verdict",
+    "Q3": "n effect interval skipped p_fwe bf10 verdict",
     "Q4": (
         "receptor contrast n effect interval spearman skipped p bf10 loo_low loo_high "
         "detectable_r verdict"
@@ -71,6 +71,8 @@ VERDICT_CLASSES = {
     "evidence against": "against",
     "inconclusive": "inconclusive",
 }
+# A figure wider than this (mm) fills the page; one that is not keeps its size.
+HALF_PAGE = 120
 DEPENDS = "depends on definition"
 
 
@@ -114,7 +116,7 @@ def render(
     style = re.search(r"<style>(.*?)</style>", template_text, re.DOTALL)
     return environment.from_string(template_text).render(
         study={**_STUDY, **study},
-        style_hash=_sha256(style[1]) if style else "",
+        style_hash=_sha256(style[1].replace("\r\n", "\n")) if style else "",
         rule=[(name, str(value)) for name, value in verdicts.get("rule", {}).items()],
         questions=[_question(q, results, figures) for q in verdicts["questions"]],
         quality_figures=_figures("quality", figures),
@@ -171,31 +173,40 @@ def lay_side_by_side(
     laid = []
     for (region, side, contrast), found in rows.items():
         line = {("", "region"): region, ("", "side"): side, ("", "contrast"): contrast}
+        if len(definitions) > 1:
+            line |= _agreement(region, found, overlap)
         for definition in definitions:
             row = found.get(definition, {})
             line |= {(definition, c): row.get(c, tables.MISSING) for c in columns}
-        if len(definitions) > 1:
-            line |= _agreement(region, found, overlap)
         laid.append(line)
-    table = pd.DataFrame(laid)
-    if len(table):
-        table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table.fillna(tables.MISSING)
+    # Regions seldom have the same Dice columns: those found in any come before the tests.
+    order = sorted(
+        dict.fromkeys(c for line in laid for c in line), key=_is_of_tests(definitions)
+    )
+    table = pd.DataFrame(
+        [[line.get(c, tables.MISSING) for c in order] for line in laid]
+    )
+    table.columns = pd.MultiIndex.from_tuples(order)
+    is_told_apart = tests.groupby("region")["contrast"].value_counts().max() > len(
+        definitions
+    )
+    return table if is_told_apart else table.drop(columns=[("", "side")])
+
+
+def _is_of_tests(definitions: list[str]) -> Callable[[tuple], bool]:
+    return lambda column: column[0] in definitions
 
 
 def _agreement(region: str, found: dict, overlap: pd.DataFrame | None) -> dict:
-    """Give Dice per pair of definitions, and whether one verdict holds for all."""
-    line = {}
+    """Say whether one verdict holds for all definitions; give Dice per pair of them."""
+    said = {row.get("verdict") for row in found.values()}
+    same = "agree" if len(found) > 1 else "one definition"
+    line = {("", "agreement"): DEPENDS if len(said) > 1 else same}
     if overlap is not None:
         for row in overlap[overlap["region"] == region].to_dict("records"):
             pair = f"{row['definition_a']} and {row['definition_b']}"
-            line[(pair, "dice")] = row["dice"]
-    said = {row.get("verdict") for row in found.values()}
-    return line | {
-        ("", "agreement"): DEPENDS
-        if len(said) > 1
-        else ("agree" if len(found) > 1 else "one definition")
-    }
+            line[(pair if len(found) > 2 else "", "dice")] = row["dice"]
+    return line
 
 
 def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
@@ -274,10 +285,19 @@ def _figure(name: str, image: str | bytes, alt: str, caption: str) -> dict:
     return {
         "src": f"data:image/{kind};base64,{base64.b64encode(raw).decode('ascii')}",
         "alt": alt,
+        "is_wide": _width(image) > HALF_PAGE,
         "caption": caption,
         "id": f"figure-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}",
         "link": _relative(PurePosixPath("figures", name)),
     }
+
+
+def _width(image: str | bytes) -> float:
+    """Read how wide an image is meant to be, in millimetres; of a PNG at 200 dpi."""
+    if isinstance(image, bytes):
+        return int.from_bytes(image[16:20], "big") / 200 * 25.4
+    found = re.search(r"<svg[^>]*?\bwidth=\"([0-9.]+)pt\"", image)
+    return float(found[1]) / 72 * 25.4 if found else 0.0
 
 
 def _dropped(results: Mapping) -> dict | None:
@@ -287,7 +307,15 @@ def _dropped(results: Mapping) -> dict | None:
         return None
     table = results[path]
     dropped = table[~table["status"].isin(["kept"])]
-    wanted = ("kind", "definition", "region", "structure", "hemisphere", "volume", "status")
+    wanted = (
+        "kind",
+        "definition",
+        "region",
+        "structure",
+        "hemisphere",
+        "volume",
+        "status",
+    )
     columns = [c for c in wanted if c in table.columns]
     caption = "Regions that were dropped or merged"
     return _entry(dropped[columns], path, caption)
@@ -299,7 +327,12 @@ def _table(results: Mapping, path: str, caption: str) -> dict | None:
 
 def _entry(table: pd.DataFrame, path: str, caption: str) -> dict:
     html = _html(table, "", caption) if len(table) else None
-    return {"html": html, "caption": caption, "path": f"{path}.tsv", "link": _link(path)}
+    return {
+        "html": html,
+        "caption": caption,
+        "path": f"{path}.tsv",
+        "link": _link(path),
+    }
 
 
 def _html(table: pd.DataFrame, question: str, caption: str = "") -> Markup:
@@ -333,4 +366,6 @@ def _relative(path: PurePosixPath) -> str:
 
 
 def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode(
+        "ascii"
+    )

@@ -28,6 +28,8 @@ EFFECTS = {
     *("dz", "dz_low", "dz_high", "hedges_g", "g_low", "g_high", "detectable_dz"),
     *("attenuation", "relief", "baseline", "held", "binding", "x", "y", "z"),
 }
+# Two bounds in one cell, as text that `interval` made.
+INTERVALS = {"interval", "null_band"}
 # The tests of these questions estimate a correlation; Q1 estimates a mean.
 CORRELATION_QUESTIONS = {"Q2", "Q3", "Q4", "Q5"}
 
@@ -88,7 +90,7 @@ LATEX = str.maketrans(
 
 
 def kind_of(column: str, question: str = "") -> str:
-    """Say how a column is shown: 'p', 'count', 'r', 'effect' or 'text'.
+    """Say how a column is shown: 'p', 'count', 'r', 'effect', 'interval' or 'text'.
 
     A column that is not known is text and keeps every digit: better long than
     wrongly rounded. In Q2 to Q5 `effect`, `low` and `high` are correlations.
@@ -102,6 +104,8 @@ def kind_of(column: str, question: str = "") -> str:
         return "p"
     if column in COUNTS or column.startswith("n_"):
         return "count"
+    if column in INTERVALS:
+        return "interval"
     if column in CORRELATIONS or column.startswith("r_"):
         return "r"
     if column in EFFECTS:
@@ -124,10 +128,10 @@ def display(value: object, kind: str) -> str:
     ----------
     value : object
         A number, or its text as read from a table.
-    kind : {'p', 'count', 'r', 'effect', 'text'}
+    kind : {'p', 'count', 'r', 'effect', 'interval', 'text'}
         p: three decimals, no leading zero, '<.001' and '>.999' at the ends.
         r: two decimals, three below .1, no leading zero. effect: three significant
-        digits, two below 0.1. count: whole. text: as it is.
+        digits, two below 0.1. count: whole. interval and text: as it is.
 
     Returns
     -------
@@ -143,7 +147,7 @@ def display(value: object, kind: str) -> str:
     >>> [display(x, "effect") for x in (0.12345, -0.01234, 12.345, 3.2e7)]
     ['0.123', '−0.012', '12.3', '3.2×10⁷']
     """
-    if kind == "text":
+    if kind in {"text", "interval"}:
         is_blank = value is None or (not isinstance(value, str) and pd.isna(value))
         return MISSING if is_blank or value == "" else str(value)
     if is_missing(value):
@@ -325,7 +329,7 @@ def _cell(value: object, kind: str) -> str:
     shown = display(value, kind)
     if kind == "text":
         return f"<td>{html.escape(shown)}</td>"
-    raw = "" if is_missing(value) else str(value)
+    raw = "" if is_missing(value) or kind == "interval" else str(value)
     title = f' title="{html.escape(raw)}"' if raw and raw != shown else ""
     return f'<td class="number"{title}>{html.escape(shown)}</td>'
 
