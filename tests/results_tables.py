@@ -40,7 +40,15 @@ def attenuation(rng, n=24, rois=ROIS, contrasts=CONTRASTS, definitions=DEFINITIO
         for c in contrasts
         for s in subjects(n)
     ]
-    columns = "subject definition region hemisphere role contrast attenuation".split()
+    columns = [
+        "subject",
+        "definition",
+        "region",
+        "hemisphere",
+        "role",
+        "contrast",
+        "attenuation",
+    ]
     table = pd.DataFrame(rows, columns=columns)
     table.loc[3, "attenuation"] = np.nan
     return as_text(table)
@@ -103,7 +111,7 @@ def tracking_tests(table, rng):
             n_permutations=9999,
             verdict="inconclusive",
             reason="too few",
-        )  # fmt: skip
+        )
     )
 
 
@@ -133,7 +141,7 @@ def specificity_tests(rng, receptors=RECEPTORS):
     return as_text(
         pd.DataFrame(
             dict(
-                question="Q5", receptor=receptors, target=[name == receptors[0] for name in receptors],
+                question="Q5", receptor=receptors, target=np.array(receptors) == receptors[0],
                 label=[name.replace("_", "-") for name in receptors], n_parcels=394,
                 contrast="partner", effect=r, null_low=-0.22, null_high=0.24,
                 p=rng.uniform(0, 1, len(r)), p_fwe=rng.uniform(0, 1, len(r)),
@@ -153,7 +161,7 @@ def coupling(rng, n=24, contrasts=CONTRASTS):
         for c in contrasts
         for s, z in zip(subjects(n), rng.normal(0.15, 0.25, n), strict=True)
     ]
-    columns = "subject contrast receptor r z n_parcels".split()
+    columns = ["subject", "contrast", "receptor", "r", "z", "n_parcels"]
     return as_text(pd.DataFrame(rows, columns=columns))
 
 
@@ -222,7 +230,7 @@ def exclusions():
         ("regions", "07", "ventral_acc", "partner", "cell", 1, "coverage 62 % < 80 %"),
         ("manifest", "19", "n/a", "n/a", "subject", 1, "no rating"),
     ]
-    columns = "stage subject region contrast what n reason".split()
+    columns = ["stage", "subject", "region", "contrast", "what", "n", "reason"]
     return as_text(pd.DataFrame(rows, columns=columns))
 
 

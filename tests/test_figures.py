@@ -186,7 +186,10 @@ def test_coverage_shows_every_cell_and_marks_the_low_ones(rng, n):
 
 def test_rois_are_outlined_where_their_voxels_are():
     cube = np.mgrid[-6:7:2, -6:7:2, -6:7:2].reshape(3, -1).T
-    points = {"ventral_acc": cube + [0, 32, -6], "insula": cube + [38, 4, 0]}
+    points = {
+        "ventral_acc": cube + np.array([0, 32, -6]),
+        "insula": cube + np.array([38, 4, 0]),
+    }
     # nilearn and what it imports may warn about themselves.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

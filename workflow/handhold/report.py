@@ -361,7 +361,7 @@ def _link(path: str) -> str:
 
 def _relative(path: PurePosixPath) -> str:
     """Quote a path as a link that cannot leave the folder of the page by scheme or host."""
-    return "./" + quote(str(path))
+    return "./" + quote(str(path).lstrip("/"))
 
 
 def _sha256(text: str) -> str:
