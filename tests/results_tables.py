@@ -1,0 +1,309 @@
+"""Small results tables of the right shape, for the tests of figures and report.
+
+Values are text, as read from a TSV with dtype=str, and n/a where missing. The
+numbers are drawn, not analysed: a page or a figure must show them as they stand.
+"""
+
+import numpy as np
+import pandas as pd
+
+ROIS = ("ventral_acc", "ventral_pfc", "striatum", "insula")
+DEFINITIONS = ("aal3", "harvard_oxford")
+CONTRASTS = ("partner", "stranger")
+RECEPTORS = (
+    "mu_opioid",
+    "kappa_opioid",
+    "d2",
+    "serotonin_1a",
+    "serotonin_2a",
+    "cb1",
+    "gaba_a",
+)
+
+
+def as_text(table):
+    """Write every number as the TSV would: repr, n/a for NaN."""
+    return table.map(
+        lambda v: "n/a" if isinstance(v, float) and np.isnan(v) else str(v)
+    ).astype(str)
+
+
+def subjects(n):
+    return [f"{i + 1:02d}" for i in range(n)]
+
+
+def attenuation(rng, n=24, rois=ROIS, contrasts=CONTRASTS, definitions=DEFINITIONS):
+    rows = [
+        (s, d, roi, "both", "hypothesised", c, rng.normal(0.1 + 0.05 * i, 0.25))
+        for d in definitions
+        for i, roi in enumerate(rois)
+        for c in contrasts
+        for s in subjects(n)
+    ]
+    columns = [
+        "subject",
+        "definition",
+        "region",
+        "hemisphere",
+        "role",
+        "contrast",
+        "attenuation",
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    table.loc[3, "attenuation"] = np.nan
+    return as_text(table)
+
+
+def relief(rng, n=24, contrasts=CONTRASTS):
+    rows = [(s, c, rng.normal(1.2, 1.5)) for c in contrasts for s in subjects(n)]
+    table = pd.DataFrame(rows, columns=["subject", "contrast", "relief"])
+    return as_text(table.assign(baseline=np.nan, held=np.nan))
+
+
+def _roi_keys(table):
+    keys = ["definition", "region", "hemisphere", "role", "contrast"]
+    return table[keys].drop_duplicates().reset_index(drop=True)
+
+
+def attenuation_tests(table, rng):
+    rows = _roi_keys(table)
+    values = table.assign(v=pd.to_numeric(table["attenuation"], errors="coerce"))
+    groups = values.groupby(["definition", "region", "contrast"], sort=False)["v"]
+    mean, sd, n = (
+        groups.mean().to_numpy(),
+        groups.std().to_numpy(),
+        groups.count().to_numpy(),
+    )
+    half = 2 * sd / np.sqrt(n)
+    drawn = {c: rng.uniform(0, 0.2, len(rows)) for c in ("p_t", "p", "p_fwe", "p_tost")}
+    rows = rows.assign(
+        question="Q1", n=n, effect=mean, low=mean - half, high=mean + half, sd=sd,
+        statistic=mean / half * 2, df=n - 1, **drawn, dz=mean / sd,
+        dz_low=mean / sd - 0.4, dz_high=mean / sd + 0.4, hedges_g=0.97 * mean / sd,
+        g_low=mean / sd - 0.42, g_high=mean / sd + 0.42,
+        bf10=rng.lognormal(0.5, 2, len(rows)), n_permutations=9999, exact=False,
+        detectable_dz=0.6, verdict="inconclusive", reason="interval too wide",
+    )  # fmt: skip
+    rows.loc[0, "verdict"] = "supported"
+    return as_text(rows)
+
+
+def tracking_tests(table, rng):
+    rows = _roi_keys(table)
+    r = rng.uniform(-0.2, 0.6, len(rows))
+    return as_text(
+        rows.assign(
+            question="Q3",
+            n=24,
+            effect=r,
+            low=r - 0.35,
+            high=r + 0.3,
+            spearman=r - 0.02,
+            skipped=r + 0.03,
+            n_outliers=1,
+            p=rng.uniform(0, 0.3, len(rows)),
+            p_fwe=rng.uniform(0.1, 0.9, len(rows)),
+            p_spearman=rng.uniform(0, 1, len(rows)),
+            bf10=rng.lognormal(0, 1, len(rows)),
+            loo_low=r - 0.06,
+            loo_high=r + 0.06,
+            detectable_r=0.54,
+            n_permutations=9999,
+            verdict="inconclusive",
+            reason="too few",
+        )
+    )
+
+
+def correspondence_tests():
+    rows = [
+        dict(
+            question="Q2", receptor="mu_opioid", scope=scope, method=method,
+            contrast=contrast, n=24, n_parcels=394, effect=0.312 - 0.01 * i,
+            r_overall=0.42, low=0.02, high=0.25, mean_r=0.14, null_low=-0.24,
+            null_high=0.25, null_sd=0.125, p_naive=1e-9, p_map=0.0123 + i / 50,
+            p_map_of_attenuation=0.034, p_subject=0.0042, p=0.0123 + i / 50,
+            statistic=2.9, bf10=6.3, p_tost=0.81, n_nulls=9999,
+            null_method="moran", verdict="supported", reason="both nulls pass",
+        )
+        for i, (scope, method, contrast) in enumerate(
+            (s, m, c)
+            for c in CONTRASTS
+            for s in ("all", "cortex")
+            for m in ("spearman", "pearson")
+        )
+    ]  # fmt: skip
+    return as_text(pd.DataFrame(rows))
+
+
+def specificity_tests(rng, receptors=RECEPTORS):
+    r = np.linspace(0.35, -0.3, len(receptors))
+    return as_text(
+        pd.DataFrame(
+            dict(
+                question="Q5", receptor=receptors, target=np.array(receptors) == receptors[0],
+                label=[name.replace("_", "-") for name in receptors], n_parcels=394,
+                contrast="partner", effect=r, null_low=-0.22, null_high=0.24,
+                p=rng.uniform(0, 1, len(r)), p_fwe=rng.uniform(0, 1, len(r)),
+                difference=r[0] - r, p_difference=rng.uniform(0, 1, len(r)),
+                p_difference_fwe=[np.nan, *rng.uniform(0, 1, len(r) - 1)],
+                r_with_target=np.linspace(1, 0.2, len(r)), r_with_y=0.5, vif=4.2,
+                unit="BP_ND", citation="Kantonen et al. (2020)", verdict="inconclusive",
+                reason="maps alike",
+            )
+        )
+    )  # fmt: skip
+
+
+def coupling(rng, n=24, contrasts=CONTRASTS):
+    rows = [
+        (s, c, "mu_opioid", np.tanh(z), z, 394)
+        for c in contrasts
+        for s, z in zip(subjects(n), rng.normal(0.15, 0.25, n), strict=True)
+    ]
+    columns = ["subject", "contrast", "receptor", "r", "z", "n_parcels"]
+    return as_text(pd.DataFrame(rows, columns=columns))
+
+
+def coupling_tests(contrasts=CONTRASTS):
+    rows = [
+        dict(
+            question="Q4", receptor="mu_opioid", contrast=c, n=24, effect=0.234,
+            low=-0.19, high=0.58, spearman=0.2, skipped=0.21, n_outliers=0, p=0.27,
+            bf10=0.44, loo_low=0.17, loo_high=0.3, detectable_r=0.54,
+            verdict="inconclusive", reason="24 people detect r = .54 at best",
+        )
+        for c in contrasts
+    ]  # fmt: skip
+    return as_text(pd.DataFrame(rows))
+
+
+def regions(rng, n=24, rois=ROIS, definitions=DEFINITIONS):
+    rows = [
+        (s, d, roi, "both", condition, "threat", "n/a", 1, 0.3, 0.02,
+         np.clip(rng.normal(0.97 - 0.06 * (i == 0), 0.06), 0, 1), 62.0, 310, False)
+        for d in definitions
+        for i, roi in enumerate(rois)
+        for s in subjects(n)
+        for condition in ("alone", "partner")
+    ]  # fmt: skip
+    columns = (
+        "subject definition region hemisphere condition cue contrast run effect "
+        "variance coverage tsnr n_voxels excluded"
+    )
+    return as_text(pd.DataFrame(rows, columns=columns.split()))
+
+
+def definitions(rois=ROIS):
+    rows = [
+        ("roi", d, roi, "n/a", "both", "hypothesised", d, "12 34", 5120.0, 0.0, 20.1, -8.2,
+         "kept", "Rolls et al. (2020)")
+        for d in DEFINITIONS
+        for roi in rois
+    ]  # fmt: skip
+    rows.append(
+        ("parcel", "hcpex", "L_tiny", "subcortex", "left", "n/a", "hcpex", "401", 24.0,
+         -12.0, 3.0, 1.0, "dropped", "Huang et al. (2022)")
+    )  # fmt: skip
+    rows.append(
+        ("parcel", "hcpex", "L_V1", "cortex", "left", "n/a", "hcpex", "1", 9024.0,
+         -12.0, -83.0, 1.0, "kept", "Huang et al. (2022)")
+    )  # fmt: skip
+    columns = (
+        "kind definition region structure hemisphere role atlas labels volume x y z "
+        "status source"
+    )
+    return as_text(pd.DataFrame(rows, columns=columns.split()))
+
+
+def overlap(rois=ROIS):
+    dice = [0.15, 0.41, 0.82, 0.77][: len(rois)]
+    table = pd.DataFrame({"region": rois[: len(dice)], "definition_a": "aal3"})
+    table = table.assign(
+        definition_b="harvard_oxford", volume_a=5120.0, volume_b=8136.0
+    )
+    return as_text(table.assign(dice=dice))
+
+
+def exclusions():
+    rows = [
+        ("regions", "07", "ventral_acc", "partner", "cell", 1, "coverage 62 % < 80 %"),
+        ("manifest", "19", "n/a", "n/a", "subject", 1, "no rating"),
+    ]
+    columns = ["stage", "subject", "region", "contrast", "what", "n", "reason"]
+    return as_text(pd.DataFrame(rows, columns=columns))
+
+
+VERDICTS = {
+    "study": "demo",
+    "rule": {"alpha": 0.05, "bf10_for": 3, "bf10_against": 0.3333333333},
+    "questions": [
+        {
+            "question": "Q1",
+            "title": "Attenuation",
+            "verdict": "supported",
+            "sentence": "Holding the partner's hand lowered the response in ventral ACC.",
+            "reason": "p (FWE) is below .05 and the Bayes factor above 3.",
+            "inputs": {
+                "effect": 0.12345,
+                "low": 0.0512,
+                "high": 0.2011,
+                "p_fwe": 0.0042,
+                "bf10": 12.34,
+                "n": 24,
+                "region": "ventral_acc",
+                "contrast": "partner",
+            },
+        },
+        {
+            "question": "Q2",
+            "title": "Correspondence",
+            "verdict": "supported",
+            "sentence": "Attenuation follows mu-opioid binding beyond what smooth maps share.",
+            "reason": "Both nulls pass; p is the larger of the two.",
+            "inputs": {
+                "effect": 0.312,
+                "low": 0.02,
+                "high": 0.25,
+                "p": 0.0123,
+                "bf10": 6.3,
+            },
+        },
+        {
+            "question": "Q3",
+            "title": "Tracking",
+            "verdict": "inconclusive",
+            "sentence": "Whether people who calm more feel more relief cannot be said.",
+            "reason": "24 people detect r = .54 at best.",
+            "inputs": {
+                "effect": 0.2,
+                "low": -0.19,
+                "high": 0.55,
+                "p": 0.31,
+                "bf10": 0.5,
+            },
+        },
+        {
+            "question": "Q4",
+            "title": "Coupling",
+            "verdict": "evidence against",
+            "sentence": "Relief does not depend on how closely attenuation follows the map.",
+            "reason": "The Bayes factor is below 1/3.",
+            "inputs": {
+                "effect": 0.02,
+                "low": -0.3,
+                "high": 0.33,
+                "p": 0.9,
+                "bf10": 0.21,
+            },
+        },
+        {
+            "question": "Q5",
+            "title": "Specificity",
+            "verdict": "not run",
+            "sentence": "Specificity was not tested.",
+            "reason": "The study gives one receptor map; a panel needs at least two.",
+            "inputs": {},
+        },
+    ],
+}

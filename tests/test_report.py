@@ -1,0 +1,280 @@
+"""The page shows the tables' numbers, lets nothing run and asks for nothing."""
+
+import base64
+import hashlib
+import html
+import html.parser
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import results_tables as example
+
+from handhold import captions, report, tables
+
+TEMPLATE = Path(__file__).parents[1] / "workflow/report/report.html.j2"
+HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(1)> 手é " + "x" * 200
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="510pt"><script>1</script></svg>'
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would see: elements with attributes, and tables as text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.tables, self.cell = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"td", "th"}:
+            self.tables[-1][-1].append("")
+            self.cell = True
+
+    def handle_endtag(self, tag):
+        if tag in {"td", "th"}:
+            self.cell = False
+
+    def handle_data(self, data):
+        if self.cell:
+            self.tables[-1][-1][-1] += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def results(rng):
+    attenuation = example.attenuation(rng)
+    return {
+        "tests/attenuation": example.attenuation_tests(attenuation, rng),
+        "tests/correspondence": example.correspondence_tests(),
+        "tests/tracking": example.tracking_tests(attenuation, rng),
+        "tests/coupling": example.coupling_tests(),
+        "tests/specificity": example.specificity_tests(rng),
+        "regions/overlap": example.overlap(),
+        "regions/definitions": example.definitions(),
+        "exclusions": example.exclusions(),
+    }
+
+
+def render(found, verdicts=example.VERDICTS, figures=None, **study):
+    study = {"title": "A study", **study}
+    return report.render(
+        study, found, verdicts, figures or {}, TEMPLATE.read_text("utf-8")
+    )
+
+
+def table_with(page, *headings):
+    """Find the table whose last header row holds all the headings."""
+    for rows in page.tables:
+        for i, row in enumerate(rows[:2]):
+            if set(headings) <= set(row):
+                return rows[i], rows[i + 1 :]
+    raise AssertionError(f"no table with {headings}")
+
+
+def test_every_number_of_q2_is_that_of_its_table(rng):
+    found = results(rng)
+    header, rows = table_with(Page(render(found)), "p (map null)", "Scope")
+    columns = {
+        "r": ("effect", "r"),
+        "n": ("n", "count"),
+        "p (map null)": ("p_map", "p"),
+        "p (subject null)": ("p_subject", "p"),
+        "BF10": ("bf10", "effect"),
+    }
+    tests = found["tests/correspondence"].to_dict("records")
+    for row, test in zip(rows, tests, strict=True):
+        shown = dict(zip(header, row, strict=True))
+        for heading, (column, kind) in columns.items():
+            assert shown[heading] == tables.display(test[column], kind)
+        low_high = tables.interval(test["low"], test["high"], "r")
+        assert shown["95 % interval of mean r"] == low_high
+
+
+def test_definitions_stand_side_by_side_with_dice_and_agreement(rng):
+    found = results(rng)
+    header, rows = table_with(Page(render(found)), "Agreement", "Hedges g")
+    tests = found["tests/attenuation"]
+    n_columns = (len(header) - 4) // 2
+    for row in rows:
+        shown = dict(zip(header[:4], row[:4], strict=True))
+        own = tests[
+            (tests["region"] == shown["Region"])
+            & (tests["contrast"] == shown["Contrast"])
+        ]
+        for i, definition in enumerate(example.DEFINITIONS):
+            test = own[own["definition"] == definition].iloc[0]
+            start = 4 + i * n_columns
+            cells = dict(
+                zip(
+                    header[start : start + n_columns],
+                    row[start : start + n_columns],
+                    strict=True,
+                )
+            )
+            assert cells["Mean"] == tables.display(test["effect"], "effect")
+            assert cells["p (FWE)"] == tables.display(test["p_fwe"], "p")
+            assert cells["Verdict"] == test["verdict"]
+        differ = own["verdict"].nunique() > 1
+        assert (shown["Agreement"] == report.DEPENDS) == differ
+    assert [row[3] for row in rows[::2]] == [".15", ".41", ".82", ".77"]
+    assert rows[0][2] == report.DEPENDS
+
+
+def test_cards_say_the_verdict_and_why_a_question_was_not_run(rng):
+    text = render(results(rng))
+    for question in example.VERDICTS["questions"]:
+        for key in ("sentence", "reason", "verdict"):
+            assert html.escape(question[key]).replace("&#x27;", "&#39;") in text
+    header, rows = table_with(Page(text), "Region", "Mean", "BF10")
+    shown = dict(zip(header, rows[0], strict=True))
+    assert shown["Mean"] == "0.123"
+    assert shown["95 % interval"] == "[0.051, 0.201]"
+    assert (shown["p (FWE)"], shown["BF10"]) == (".004", "12.3")
+
+
+def test_inputs_may_be_several_rows(rng):
+    found = results(rng)
+    rows = found["tests/attenuation"].head(3).to_dict("records")
+    verdicts = {
+        **example.VERDICTS,
+        "questions": [{**example.VERDICTS["questions"][0], "inputs": rows}],
+    }
+    header, shown = table_with(Page(render(found, verdicts)), "Region", "Mean")
+    assert [row[0] for row in shown] == [row["region"] for row in rows]
+    assert len(header) == 5
+
+
+def test_nothing_runs_and_nothing_is_fetched(rng):
+    figures = {"rois": (SVG, HOSTILE, HOSTILE), HOSTILE: (b"\x89PNG" * 9, "a", "b")}
+    found = results(rng)
+    for name, table in found.items():
+        text = [c for c in ("region", "receptor", "reason", "label") if c in table]
+        found[name] = table.assign(**dict.fromkeys(text, HOSTILE))
+    found[f"//{HOSTILE}"] = found["exclusions"]
+    found["javascript:alert(1)"] = found["exclusions"]
+    question = dict.fromkeys(("title", "sentence", "reason", "verdict"), HOSTILE)
+    question |= {"question": HOSTILE, "inputs": [{"effect": HOSTILE}]}
+    verdicts = {
+        "rule": {HOSTILE: HOSTILE},
+        "questions": [*example.VERDICTS["questions"], question],
+    }
+    text = render(
+        found,
+        verdicts,
+        figures,
+        title=HOSTILE,
+        config=HOSTILE,
+        modelled_maps=[HOSTILE],
+        inputs=[{"path": HOSTILE, "sha256": "00"}],
+    )
+    page = Page(text)
+    assert not page.all("script")
+    assert all(i["src"].startswith("data:image/") for i in page.all("img"))
+    attributes = [name for _, found in page.elements for name in found]
+    assert not [name for name in attributes if name.startswith("on")]
+    assert all(re.match(r"[#.]", link["href"]) for link in page.all("a"))
+    assert not any(link["href"].startswith((".//", "//")) for link in page.all("a"))
+    assert "手é" in text
+    policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_style_is_the_one_the_policy_allows(rng):
+    text = render(results(rng))
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in html.unescape(text)
+    assert not [a for _, a in Page(text).elements if "style" in a]
+
+
+def test_ids_are_unique_and_every_picture_has_words(rng):
+    figures = {name: (SVG, "what it shows", "cap") for name in ("rois", "tracking")}
+    page = Page(render(results(rng), figures=figures))
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    inside = {link["href"][1:] for link in page.all("a") if link["href"][0] == "#"}
+    assert inside <= set(ids)
+    assert [i["alt"] for i in page.all("img")] == ["what it shows"] * 2
+    assert {"header", "main", "nav", "footer"} <= {name for name, _ in page.elements}
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_simulated_study_says_so(rng, simulated):
+    text = render(results(rng), simulated=simulated)
+    assert ("no person was scanned" in text) == simulated
+    modelled = render(results(rng), modelled_maps=["mu-opioid model"])
+    assert "Modelled, not measured: mu-opioid model" in modelled
+
+
+def test_each_table_names_its_file(rng):
+    found = results(rng)
+    links = {link["href"] for link in Page(render(found)).all("a")}
+    assert {f"./{name}.tsv" for name in found} <= links
+
+
+def test_a_study_without_a_number_is_still_a_page(rng):
+    found = {
+        name: table.map(lambda v: v if v in example.ROIS else "n/a")
+        for name, table in results(rng).items()
+    }
+    text = render(found)
+    assert "nan" not in re.sub(r"[\"'][^\"']*[\"']", "", text).lower().split()
+    none = {"questions": [{**q, "inputs": []} for q in example.VERDICTS["questions"]]}
+    assert "Q5" in render({}, none)
+
+
+def test_a_table_is_the_same_in_latex():
+    table = pd.DataFrame(
+        {"region": ["a_b & 5 %"], "effect": ["-0.1234"], "bf10": [3.2e7], "p": [np.nan]}
+    )
+    row = tables.to_latex(table, caption="50 %").splitlines()[7]
+    assert row == (
+        r"a\_b \& 5 \% & $-$0.123 & 3.2$\times$10\textsuperscript{7} & n/a \\"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [
+        (0.0005, "p", "<.001"),
+        (0.001, "p", ".001"),
+        (1, "p", ">.999"),
+        (0.05, "p", ".050"),
+        (-0.2149, "r", "\N{MINUS SIGN}.21"),
+        (-0.0004, "r", ".000"),
+        (0.999, "r", "1.00"),
+        (-0.0961, "effect", "\N{MINUS SIGN}0.096"),
+        (0.00231, "effect", "0.0023"),
+        (1234.5, "effect", "1234"),
+        (np.inf, "effect", "∞"),
+        ("24.0", "count", "24"),
+        ("<b>", "effect", "<b>"),
+        (None, "text", "n/a"),
+    ],
+)
+def test_a_number_is_rounded_by_its_kind(value, kind, shown):
+    assert tables.display(value, kind) == shown
+
+
+def test_captions_state_n_test_null_and_sign(rng):
+    found = results(rng)
+    row = found["tests/correspondence"].iloc[0]
+    texts = [
+        captions.describe_attenuation(found["tests/attenuation"], "%").caption,
+        captions.describe_tracking(found["tests/tracking"]).caption,
+        captions.describe_correspondence(row).caption,
+        captions.describe_coupling(found["tests/coupling"].iloc[0]).caption,
+    ]
+    for text in texts:
+        assert "24" in text
+        assert "above 0" in text
+        assert re.search(r"permut|null", text)

@@ -1,0 +1,151 @@
+"""Say in words what each figure shows: alternative text and caption.
+
+Every number in these texts is read from a results table and rounded by `tables`.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from handhold import tables
+
+LOWERED = "Values above 0: holding lowered the response"
+
+
+class Description(NamedTuple):
+    """What a figure shows (`alt`, for those who cannot see it) and its caption."""
+
+    alt: str
+    caption: str
+
+
+def describe_attenuation(
+    tests: pd.DataFrame, unit: str, *, sign: str = LOWERED
+) -> Description:
+    """Describe `figures.draw_attenuation`; `tests` holds the rows that were drawn."""
+    means = "; ".join(
+        f"{row['region']} ({row['contrast']}): mean {_estimate(row, 'effect')}"
+        for row in tests.to_dict("records")
+    )
+    alt = f"One dot per subject and a bar for the mean, by ROI and contrast. {means}."
+    caption = (
+        f"Attenuation by ROI ({unit}). Dots are subjects ({_range(tests, 'n')} per ROI), bars "
+        "the mean with its 95 % interval. Test: sign-flip permutation over subjects "
+        f"({_range(tests, 'n_permutations')} permutations) against a mean of zero, "
+        f"family-wise over ROIs and contrasts by the largest |t|. {sign}."
+    )
+    return Description(alt, caption)
+
+
+def describe_tracking(tests: pd.DataFrame, *, sign: str = LOWERED) -> Description:
+    """Describe `figures.draw_tracking`; `tests` holds the rows that were drawn."""
+    found = "; ".join(
+        f"{row['region']} ({row['contrast']}): r = {_estimate(row, 'r')}"
+        for row in tests.to_dict("records")
+    )
+    alt = f"Scatter of relief against attenuation, one panel per ROI. {found}."
+    caption = (
+        f"Relief against attenuation; a dot is a subject ({_range(tests, 'n')} per "
+        "panel), the line a least-squares fit. Pearson r with its BCa bootstrap 95 % "
+        f"interval; p by permuting relief over subjects ({_range(tests, 'n_permutations')} "
+        "permutations), FWE: family-wise by the largest |r|. "
+        f"{sign}; relief above 0: holding lowered unpleasantness."
+    )
+    return Description(alt, caption)
+
+
+def describe_correspondence(test: Mapping, *, sign: str = LOWERED) -> Description:
+    """Describe `figures.draw_correspondence` from its row of the tests."""
+    r = tables.display(test["effect"], "r")
+    band = tables.interval(test["null_low"], test["null_high"], "r")
+    p_map, p_subject = _p(test["p_map"]), _p(test["p_subject"])
+    alt = (
+        "Left: scatter of group attenuation against receptor binding over parcels, "
+        f"cortex and subcortex apart. Right: histogram of r under the map null; its middle "
+        f"95 % is {band}, the observed r is {r}."
+    )
+    caption = (
+        f"Attenuation against {test['receptor']} binding over {test['n_parcels']} parcels "
+        f"({test['contrast']}, {test['n']} subjects). {str(test['method']).capitalize()} "
+        f"r within structures = {r}. Lines: least squares, one slope for both structures. "
+        f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps): p {p_map}; "
+        f"subject null (sign flip of the subjects' z): p {p_subject}; the larger "
+        f"counts. {sign}; r above 0: attenuation is higher where binding is higher."
+    )
+    return Description(alt, caption)
+
+
+def describe_panel(tests: pd.DataFrame) -> Description:
+    """Describe `figures.draw_panel`."""
+    found = "; ".join(
+        f"{row['label']}: r = {tables.display(row['effect'], 'r')}, "
+        f"family-wise p {_p(row['p_fwe'])}"
+        for row in tests.to_dict("records")
+    )
+    alt = f"Correlation of attenuation with each receptor map, target on top. {found}."
+    caption = (
+        f"Specificity over {_range(tests, 'n_parcels')} parcels "
+        f"({', '.join(dict.fromkeys(tests['contrast']))}). Symbols: r of attenuation with each "
+        "map; grey band: middle 95 % of that map's null. p family-wise over maps by the "
+        "largest |r|, under surrogates that all maps share. r above 0: attenuation is "
+        "higher where binding is higher."
+    )
+    return Description(alt, caption)
+
+
+def describe_coupling(test: Mapping) -> Description:
+    """Describe `figures.draw_coupling` from its row of the tests."""
+    r = _estimate(test, "r")
+    alt = f"Scatter of relief against coupling with {test['receptor']}: r = {r}."
+    caption = (
+        f"Relief against coupling with {test['receptor']} ({test['contrast']}); a dot is a "
+        f"subject (n = {test['n']}), the line a least-squares fit. Pearson r = {r} (BCa "
+        f"bootstrap 95 % interval), p {_p(test['p'])} by permuting relief over subjects. "
+        "Coupling above 0: the subject's attenuation is higher where binding is higher; "
+        "relief above 0: holding lowered unpleasantness."
+    )
+    return Description(alt, caption)
+
+
+def describe_rois(names: list[str], definition: str) -> Description:
+    """Describe `figures.draw_rois`."""
+    listed = ", ".join(names)
+    alt = f"Glass brains from the left, behind and above with the outlines of {listed}."
+    caption = (
+        f"The ROIs of definition {definition} ({listed}), seen through the brain in MNI "
+        "space; L and R mark the sides. An outline is the ROI's shadow: ROIs that overlap "
+        "here need not touch."
+    )
+    return Description(alt, caption)
+
+
+def describe_coverage(min_coverage: float) -> Description:
+    """Describe `figures.draw_coverage`."""
+    gate = f"{min_coverage:g}"
+    alt = f"Heat map of coverage, ROIs by subjects; crosses mark cells below {gate}."
+    caption = (
+        "Proportion of each ROI that each subject's images cover (of several images the "
+        f"worst). Crosses: below {gate}, excluded and listed in the table of exclusions."
+    )
+    return Description(alt, caption)
+
+
+def _estimate(row: Mapping, kind: str) -> str:
+    low_high = tables.interval(row["low"], row["high"], kind)
+    return f"{tables.display(row['effect'], kind)} {low_high}"
+
+
+def _p(value: object) -> str:
+    shown = tables.display(value, "p")
+    return f"{shown[0]} {shown[1:]}" if shown[0] in "<>" else f"= {shown}"
+
+
+def _range(tests: pd.DataFrame, column: str) -> str:
+    """Write the values of a count column: one number, or the first to the last."""
+    counts = sorted({float(v) for v in tests[column] if not tables.is_missing(v)})
+    if not counts:
+        return tables.MISSING
+    ends = [tables.display(c, "count") for c in (counts[0], counts[-1])]
+    name = "n = " if column == "n" else ""
+    return name + (ends[0] if ends[0] == ends[1] else " to ".join(ends))

@@ -1,0 +1,370 @@
+"""Render the page that answers the study: report.html, one file, no request leaves it.
+
+Nothing is computed: a number on the page is a cell of a table, rounded by `tables`,
+and each table names the file it came from. Text, labels and ids may be hostile; all
+are escaped, and the page's Content-Security-Policy lets nothing run.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from handhold import tables
+
+# Figures of a question: those of this name, or of this name and a suffix ("-partner").
+FIGURES = {
+    "Q1": ("rois", "attenuation"),
+    "Q2": ("correspondence",),
+    "Q3": ("tracking",),
+    "Q4": ("coupling",),
+    "Q5": ("specificity",),
+    "quality": ("coverage",),
+}
+TESTS = {
+    "Q1": "tests/attenuation",
+    "Q2": "tests/correspondence",
+    "Q3": "tests/tracking",
+    "Q4": "tests/coupling",
+    "Q5": "tests/specificity",
+}
+# What the page shows of a table; the TSV has every column. `interval` joins low and high.
+SHOWN = {
+    "Q1": "n effect interval hedges_g p_fwe bf10 verdict",
+    "Q2": (
+        "receptor contrast scope method n n_parcels effect null_band p_map p_subject p "
+        "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
+    ),
+    "Q3": "n effect interval skipped p_fwe bf10 verdict",
+    "Q4": (
+        "receptor contrast n effect interval spearman skipped p bf10 loo_low loo_high "
+        "detectable_r verdict"
+    ),
+    "Q5": (
+        "label contrast effect null_band p_fwe difference p_difference_fwe r_with_target "
+        "r_with_y vif verdict"
+    ),
+}
+ON_CARDS = {
+    "Q1": "region effect interval p_fwe bf10",
+    "Q2": "effect null_band p mean_r interval bf10",
+    "Q3": "region effect interval p_fwe bf10",
+    "Q4": "effect interval p bf10",
+    "Q5": "effect null_band p_fwe",
+}
+NULL_BAND = {"null_band": "Middle 95 % of null"}
+HEADINGS = {
+    "Q1": {},
+    "Q2": {**NULL_BAND, "effect": "r", "interval": "95 % interval of mean r"},
+    "Q3": {"effect": "r"},
+    "Q4": {"effect": "r"},
+    "Q5": {**NULL_BAND, "effect": "r", "label": "Map"},
+}
+VERDICT_CLASSES = {
+    "supported": "supported",
+    "evidence against": "against",
+    "inconclusive": "inconclusive",
+}
+# A figure wider than this (mm) fills the page; one that is not keeps its size.
+HALF_PAGE = 120
+DEPENDS = "depends on definition"
+
+
+def render(
+    study: Mapping,
+    results: Mapping[str, pd.DataFrame],
+    verdicts: Mapping,
+    figures: Mapping[str, tuple[str | bytes, str, str]],
+    template_text: str,
+) -> str:
+    """Render the report.
+
+    Parameters
+    ----------
+    study : mapping
+        title (str) and, where known: study, source, unit, sign (str; what a positive
+        attenuation means), config (str, resolved YAML), command (str), simulated
+        (bool), modelled_maps (list of names), versions (name to version), inputs
+        (list of {path, sha256}), citations (list of {what, citation, licence}).
+    results : mapping of str to DataFrame
+        Results tables under their path without '.tsv' ('tests/attenuation'), as
+        read, of type str or mixed. One that is not given is not shown.
+    verdicts : mapping
+        verdicts.json. `inputs` of a question are the rows that it rests on.
+    figures : mapping of str to (SVG text or PNG bytes, alternative text, caption)
+        Under a name of `FIGURES`, with or without a suffix ('correspondence-partner').
+    template_text : str
+        Text of report.html.j2.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = re.search(r"<style>(.*?)</style>", template_text, re.DOTALL)
+    return environment.from_string(template_text).render(
+        study={**_STUDY, **study},
+        style_hash=_sha256(style[1].replace("\r\n", "\n")) if style else "",
+        rule=[(name, str(value)) for name, value in verdicts.get("rule", {}).items()],
+        questions=[_question(q, results, figures) for q in verdicts["questions"]],
+        quality_figures=_figures("quality", figures),
+        other_figures=_other_figures(figures),
+        overlap=_table(results, "regions/overlap", "Overlap of the ROI definitions"),
+        exclusions=_table(results, "exclusions", "What was excluded, and why"),
+        dropped=_dropped(results),
+        links=[(name, _link(name)) for name in results],
+        versions=_mapping_table(study.get("versions", {}), "Name", "Version"),
+        inputs=_records_table(study.get("inputs", []), ["path", "sha256"]),
+        citations=_records_table(
+            study.get("citations", []), ["what", "citation", "licence"]
+        ),
+    )
+
+
+_STUDY = {
+    "study": "",
+    "source": "",
+    "unit": "",
+    "sign": "above 0, holding lowered the response",
+    "config": "",
+    "command": "",
+    "simulated": False,
+    "modelled_maps": [],
+}
+
+
+def lay_side_by_side(
+    tests: pd.DataFrame, overlap: pd.DataFrame | None, columns: Sequence[str]
+) -> pd.DataFrame:
+    """Put the ROI definitions of a table of tests beside each other.
+
+    Parameters
+    ----------
+    tests : DataFrame
+        One row per definition, region, hemisphere and contrast, with `columns`.
+    overlap : DataFrame or None
+        regions/overlap.tsv: region, definition_a, definition_b and dice.
+    columns : sequence of str
+        What to show under each definition.
+
+    Returns
+    -------
+    DataFrame
+        One row per region and contrast; columns of two levels, (definition, column),
+        then Dice per pair of definitions and whether the verdicts agree.
+    """
+    definitions = list(dict.fromkeys(tests["definition"]))
+    rows: dict[tuple, dict] = {}
+    for row in tests.to_dict("records"):
+        key = (row["region"], row.get("hemisphere", ""), row["contrast"])
+        rows.setdefault(key, {})[row["definition"]] = row
+    laid = []
+    for (region, side, contrast), found in rows.items():
+        line = {("", "region"): region, ("", "side"): side, ("", "contrast"): contrast}
+        if len(definitions) > 1:
+            line |= _agreement(region, found, overlap)
+        for definition in definitions:
+            row = found.get(definition, {})
+            line |= {(definition, c): row.get(c, tables.MISSING) for c in columns}
+        laid.append(line)
+    # Regions seldom have the same Dice columns: those found in any come before the tests.
+    order = sorted(
+        dict.fromkeys(c for line in laid for c in line), key=_is_of_tests(definitions)
+    )
+    table = pd.DataFrame(
+        [[line.get(c, tables.MISSING) for c in order] for line in laid]
+    )
+    table.columns = pd.MultiIndex.from_tuples(order)
+    is_told_apart = tests.groupby("region")["contrast"].value_counts().max() > len(
+        definitions
+    )
+    return table if is_told_apart else table.drop(columns=[("", "side")])
+
+
+def _is_of_tests(definitions: list[str]) -> Callable[[tuple], bool]:
+    return lambda column: column[0] in definitions
+
+
+def _agreement(region: str, found: dict, overlap: pd.DataFrame | None) -> dict:
+    """Say whether one verdict holds for all definitions; give Dice per pair of them."""
+    said = {row.get("verdict") for row in found.values()}
+    same = "agree" if len(found) > 1 else "one definition"
+    line = {("", "agreement"): DEPENDS if len(said) > 1 else same}
+    if overlap is not None:
+        for row in overlap[overlap["region"] == region].to_dict("records"):
+            pair = f"{row['definition_a']} and {row['definition_b']}"
+            line[(pair if len(found) > 2 else "", "dice")] = row["dice"]
+    return line
+
+
+def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
+    """Gather what the page shows of one question."""
+    name = question["question"]
+    inputs = question.get("inputs") or []
+    inputs = [inputs] if isinstance(inputs, Mapping) else inputs
+    rows = _with_intervals(pd.DataFrame(inputs), name)
+    columns = [c for c in ON_CARDS.get(name, "").split() if c in rows.columns]
+    verdict = str(question["verdict"])
+    return {
+        **{key: question[key] for key in ("title", "sentence", "reason")},
+        "name": name,
+        "verdict": verdict,
+        "verdict_class": VERDICT_CLASSES.get(verdict, "not-run"),
+        "numbers": _html(rows[columns], name) if columns and len(rows) else None,
+        "figures": _figures(name, figures),
+        "table": _tests_table(name, results) if verdict != "not run" else None,
+    }
+
+
+def _tests_table(name: str, results: Mapping) -> dict | None:
+    """Render the table of a question's tests, definitions side by side."""
+    path = TESTS.get(name, "")
+    if path not in results or results[path].empty:
+        return None
+    tests = _with_intervals(results[path], name)
+    columns = [c for c in SHOWN[name].split() if c in tests.columns]
+    if "definition" in tests.columns:
+        tests = lay_side_by_side(tests, results.get("regions/overlap"), columns)
+    else:
+        tests = tests[columns]
+    return {"html": _html(tests, name), "path": f"{path}.tsv", "link": _link(path)}
+
+
+def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Join low and high, null_low and null_high, into one column of text each."""
+    kind = tables.kind_of("effect", name)
+    for joined, low, high, how in (
+        ("interval", "low", "high", kind),
+        ("null_band", "null_low", "null_high", "r"),
+    ):
+        if {low, high} <= {*tests.columns}:
+            bounds = zip(tests[low], tests[high], strict=True)
+            texts = [tables.interval(a, b, how) for a, b in bounds]
+            tests = tests.assign(**{joined: texts})
+    return tests
+
+
+def _figures(name: str, figures: Mapping) -> list[dict]:
+    return [
+        _figure(found, *figures[found])
+        for stem in FIGURES.get(name, ())
+        for found in figures
+        if _is_of(found, stem)
+    ]
+
+
+def _other_figures(figures: Mapping) -> list[dict]:
+    stems = [stem for stems in FIGURES.values() for stem in stems]
+    others = [f for f in figures if not any(_is_of(f, stem) for stem in stems)]
+    return [_figure(name, *figures[name]) for name in others]
+
+
+def _is_of(name: str, stem: str) -> bool:
+    return name == stem or name.startswith(f"{stem}-")
+
+
+def _figure(name: str, image: str | bytes, alt: str, caption: str) -> dict:
+    """Embed an image as data: an SVG inside `img` cannot run, nor clash with another's ids."""
+    kind, raw = (
+        ("png", image)
+        if isinstance(image, bytes)
+        else ("svg+xml", image.encode("utf-8"))
+    )
+    return {
+        "src": f"data:image/{kind};base64,{base64.b64encode(raw).decode('ascii')}",
+        "alt": alt,
+        "is_wide": _width(image) > HALF_PAGE,
+        "caption": caption,
+        "id": f"figure-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}",
+        "link": _relative(PurePosixPath("figures", name)),
+    }
+
+
+def _width(image: str | bytes) -> float:
+    """Read how wide an image is meant to be, in millimetres; of a PNG at 200 dpi."""
+    if isinstance(image, bytes):
+        return int.from_bytes(image[16:20], "big") / 200 * 25.4
+    found = re.search(r"<svg[^>]*?\bwidth=\"([0-9.]+)pt\"", image)
+    return float(found[1]) / 72 * 25.4 if found else 0.0
+
+
+def _dropped(results: Mapping) -> dict | None:
+    """Show the regions that were not kept, with what became of them."""
+    path = "regions/definitions"
+    if path not in results:
+        return None
+    table = results[path]
+    dropped = table[~table["status"].isin(["kept"])]
+    wanted = (
+        "kind",
+        "definition",
+        "region",
+        "structure",
+        "hemisphere",
+        "volume",
+        "status",
+    )
+    columns = [c for c in wanted if c in table.columns]
+    caption = "Regions that were dropped or merged"
+    return _entry(dropped[columns], path, caption)
+
+
+def _table(results: Mapping, path: str, caption: str) -> dict | None:
+    return _entry(results[path], path, caption) if path in results else None
+
+
+def _entry(table: pd.DataFrame, path: str, caption: str) -> dict:
+    html = _html(table, "") if len(table) else None
+    return {
+        "html": html,
+        "caption": caption,
+        "path": f"{path}.tsv",
+        "link": _link(path),
+    }
+
+
+def _html(table: pd.DataFrame, question: str) -> Markup:
+    return Markup(
+        tables.to_html(
+            table,
+            labels=HEADINGS.get(question, {}),
+            question=question,
+        )
+    )
+
+
+def _mapping_table(pairs: Mapping, *names: str) -> Markup | None:
+    return _html(pd.DataFrame(pairs.items(), columns=names), "") if pairs else None
+
+
+def _records_table(records: Sequence[Mapping], columns: list[str]) -> Markup | None:
+    if not records:
+        return None
+    return _html(pd.DataFrame(records).reindex(columns=columns), "")
+
+
+def _link(path: str) -> str:
+    return _relative(PurePosixPath(f"{path}.tsv"))
+
+
+def _relative(path: PurePosixPath) -> str:
+    """Quote a path as a link that cannot leave the folder of the page by scheme or host."""
+    return "./" + quote(str(path).lstrip("/"))
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode(
+        "ascii"
+    )

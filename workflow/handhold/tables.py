@@ -1,0 +1,388 @@
+"""Show a results table as HTML or LaTeX: rounded for reading, never recomputed.
+
+Text goes in and text comes out; nothing here opens a file. A value is rounded by
+the kind of its column, so that the same number looks the same on the page, in the
+paper and in a figure's title. What is missing is shown as n/a, never left blank.
+"""
+
+import html
+import math
+from collections.abc import Hashable, Mapping
+
+import pandas as pd
+
+MISSING = "n/a"
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+# From here on a number is read by its order of magnitude, not by its digits.
+LARGE, SMALL = 1e5, 1e-4
+
+COUNTS = {"n", "df", "volume", "volume_a", "volume_b"}
+CORRELATIONS = {
+    *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
+    *("null_low", "null_high", "null_sd", "loo_low", "loo_high", "detectable_r"),
+}
+EFFECTS = {
+    *("effect", "low", "high", "sd", "statistic", "bf10", "variance", "tsnr", "vif"),
+    *("dz", "dz_low", "dz_high", "hedges_g", "g_low", "g_high", "detectable_dz"),
+    *("attenuation", "relief", "baseline", "held", "binding", "x", "y", "z"),
+}
+# Two bounds in one cell, as text that `interval` made.
+INTERVALS = {"interval", "null_band"}
+# The tests of these questions estimate a correlation; Q1 estimates a mean.
+CORRELATION_QUESTIONS = {"Q2", "Q3", "Q4", "Q5"}
+
+LABELS = {
+    "effect": "Mean",
+    "low": "Low",
+    "high": "High",
+    "interval": "95 % interval",
+    "sd": "SD",
+    "statistic": "t",
+    "dz": "d_z",
+    "hedges_g": "Hedges g",
+    "bf10": "BF10",
+    "p_t": "p (t test)",
+    "p_fwe": "p (FWE)",
+    "p_tost": "p (TOST)",
+    "p_naive": "p (naive)",
+    "p_map": "p (map null)",
+    "p_map_of_attenuation": "p (attenuation nulled)",
+    "p_subject": "p (subject null)",
+    "p_spearman": "p (Spearman)",
+    "p_difference": "p (difference)",
+    "p_difference_fwe": "p (difference, FWE)",
+    "n_parcels": "Parcels",
+    "n_permutations": "Permutations",
+    "mean_r": "Mean r of subjects",
+    "loo_low": "Leave one out, low",
+    "loo_high": "Leave one out, high",
+    "detectable_r": "Detectable r",
+    "detectable_dz": "Detectable d_z",
+    "r_overall": "r overall",
+    "r_with_target": "r with target",
+    "r_with_y": "r with y axis",
+    "spearman": "Spearman r",
+    "skipped": "Skipped r",
+    "vif": "VIF",
+    "dice": "Dice",
+    "tsnr": "tSNR",
+}
+
+# Signs that `display` writes and that LaTeX needs spelt, and its own special characters.
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "%": r"\%",
+        "#": r"\#",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        MINUS: r"$-$",
+        TIMES: r"$\times$",
+        "∞": r"$\infty$",
+        "⁻": r"\textsuperscript{$-$}",
+        **{
+            superscript: rf"\textsuperscript{{{digit}}}"
+            for digit, superscript in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")
+        },
+    }
+)
+
+
+def kind_of(column: str, question: str = "") -> str:
+    """Say how a column is shown: 'p', 'count', 'r', 'effect', 'interval' or 'text'.
+
+    A column that is not known is text and keeps every digit: better long than
+    wrongly rounded. In Q2 to Q5 `effect`, `low` and `high` are correlations.
+
+    Examples
+    --------
+    >>> kind_of("p_fwe"), kind_of("effect"), kind_of("effect", "Q3")
+    ('p', 'effect', 'r')
+    """
+    if column == "p" or column.startswith("p_"):
+        return "p"
+    if column in COUNTS or column.startswith("n_"):
+        return "count"
+    if column in INTERVALS:
+        return "interval"
+    if column in CORRELATIONS or column.startswith("r_"):
+        return "r"
+    if column in EFFECTS:
+        is_correlation = column in {"effect", "low", "high"}
+        return "r" if is_correlation and question in CORRELATION_QUESTIONS else "effect"
+    return "text"
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a cell holds no value: None, NaN, NA, '', 'nan' or 'n/a'."""
+    if isinstance(value, str):
+        return value.strip().lower() in {"", "nan", "n/a", "na", "none"}
+    return bool(pd.isna(value))
+
+
+def display(value: object, kind: str) -> str:
+    """Round a value for reading.
+
+    Parameters
+    ----------
+    value : object
+        A number, or its text as read from a table.
+    kind : {'p', 'count', 'r', 'effect', 'interval', 'text'}
+        p: three decimals, no leading zero, '<.001' and '>.999' at the ends.
+        r: two decimals, three below .1, no leading zero. effect: three significant
+        digits, two below 0.1. count: whole. interval and text: as it is.
+
+    Returns
+    -------
+    str
+        'n/a' if missing; a value that is not a number is returned as it is.
+
+    Examples
+    --------
+    >>> [display(p, "p") for p in (0.0338, 0.0002, "n/a", 0.99996)]
+    ['.034', '<.001', 'n/a', '>.999']
+    >>> display(0.2149, "r"), display(0.0484, "r"), display(1, "r")
+    ('.21', '.048', '1.00')
+    >>> [display(x, "effect") for x in (0.12345, 0.01234, 12.345, 1234)]
+    ['0.123', '0.012', '12.3', '1234']
+    """
+    if kind in {"text", "interval"}:
+        is_blank = value is None or (not isinstance(value, str) and pd.isna(value))
+        return MISSING if is_blank or value == "" else str(value)
+    if is_missing(value):
+        return MISSING
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    if math.isinf(number):
+        return "∞" if number > 0 else f"{MINUS}∞"
+    return {"p": _p, "count": _count, "r": _r, "effect": _effect}[kind](number)
+
+
+def interval(low: object, high: object, kind: str) -> str:
+    """Show an interval, both bounds rounded alike.
+
+    Examples
+    --------
+    >>> interval("0.021", 0.5, "r")
+    '[.021, .50]'
+    """
+    if is_missing(low) and is_missing(high):
+        return MISSING
+    return f"[{display(low, kind)}, {display(high, kind)}]"
+
+
+def to_html(
+    table: pd.DataFrame,
+    *,
+    caption: str = "",
+    labels: Mapping[str, str] | None = None,
+    question: str = "",
+) -> str:
+    """Render a results table as an HTML table, every cell escaped.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns as in the results table, or two levels (group, column), which
+        become a header of two rows.
+    caption : str
+        Plain text; escaped.
+    labels : mapping, optional
+        Column to heading, where it differs from `LABELS`.
+    question : str
+        'Q1' to 'Q5'; read from the column of that name if there is one.
+
+    Returns
+    -------
+    str
+        A `table` element. A rounded cell keeps the unrounded value as its title.
+    """
+    question = question or _question_of(table)
+    kinds = [kind_of(_leaf(column), question) for column in table.columns]
+    rows = "\n".join(
+        f"<tr>{''.join(_cell(v, k) for v, k in zip(row, kinds, strict=True))}</tr>"
+        for row in table.itertuples(index=False, name=None)
+    )
+    head = f"<caption>{html.escape(caption)}</caption>\n" if caption else ""
+    return (
+        f"<table>\n{head}<thead>\n{_html_head(table, kinds, labels or {})}\n</thead>\n"
+        f"<tbody>\n{rows}\n</tbody>\n</table>"
+    )
+
+
+def to_latex(
+    table: pd.DataFrame,
+    *,
+    caption: str = "",
+    labels: Mapping[str, str] | None = None,
+    question: str = "",
+) -> str:
+    r"""Render a results table as a LaTeX tabular with booktabs rules.
+
+    Takes what `to_html` takes. With a caption the tabular stands in a table
+    environment. Needs `\usepackage{booktabs}` and UTF-8, LaTeX's default.
+
+    Examples
+    --------
+    >>> print(to_latex(pd.DataFrame({"region": ["a_b"], "p": ["0.0001"]})))
+    \begin{tabular}{lr}
+    \toprule
+    Region & p \\
+    \midrule
+    a\_b & $<$.001 \\
+    \bottomrule
+    \end{tabular}
+    """
+    question = question or _question_of(table)
+    kinds = [kind_of(_leaf(column), question) for column in table.columns]
+    body = [
+        _latex_row(display(v, k) for v, k in zip(row, kinds, strict=True))
+        for row in table.itertuples(index=False, name=None)
+    ]
+    alignment = "".join("l" if kind == "text" else "r" for kind in kinds)
+    lines = [
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        *_latex_head(table, labels or {}),
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if caption:
+        head = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(caption)}}}",
+        ]
+        lines = [*head, *lines, r"\end{table}"]
+    return "\n".join(lines)
+
+
+def escape_latex(text: str) -> str:
+    """Escape text for LaTeX; control characters become spaces."""
+    return "".join(c if c.isprintable() else " " for c in text).translate(LATEX)
+
+
+def label_of(column: str, labels: Mapping[str, str] | None = None) -> str:
+    """Name a column for the reader."""
+    if labels and column in labels:
+        return labels[column]
+    if column in LABELS or kind_of(column) in {"p", "r"} or len(column) < 2:
+        return LABELS.get(column, column.replace("_", " "))
+    words = column.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _p(number: float) -> str:
+    if number < 0.001:
+        return "<.001"
+    # Above this three decimals would read 1.000, which no permutation p can promise.
+    if number >= 0.9995:
+        return ">.999"
+    return f"{number:.3f}".removeprefix("0")
+
+
+def _count(number: float) -> str:
+    return f"{number:.0f}" if number.is_integer() else _effect(number)
+
+
+def _r(number: float) -> str:
+    text = f"{number:.{2 if abs(number) >= 0.0995 else 3}f}"
+    return _signed(text.replace("0.", ".", 1) if abs(float(text)) < 1 else text)
+
+
+def _effect(number: float) -> str:
+    if number == 0:
+        return "0"
+    if not SMALL <= abs(number) < LARGE:
+        digits, exponent = f"{number:.1e}".split("e")
+        power = str(int(exponent)).translate(SUPERSCRIPTS)
+        return _signed(f"{digits}{TIMES}10{power}")
+    exponent = math.floor(math.log10(abs(number)))
+    decimals = 2 - exponent if exponent >= -1 else 1 - exponent
+    return _signed(f"{number:.{max(decimals, 0)}f}")
+
+
+def _signed(text: str) -> str:
+    """Use the minus sign, and none on a number that rounds to zero."""
+    bare = text.removeprefix("-")
+    if bare == text or not bare.strip("0."):
+        return bare
+    return MINUS + bare
+
+
+def _question_of(table: pd.DataFrame) -> str:
+    if "question" not in table.columns or table.empty:
+        return ""
+    return str(table["question"].iloc[0])
+
+
+def _leaf(column: Hashable) -> str:
+    return str(column[-1] if isinstance(column, tuple) else column)
+
+
+def _cell(value: object, kind: str) -> str:
+    shown = display(value, kind)
+    if kind == "text":
+        return f"<td>{html.escape(shown)}</td>"
+    raw = "" if is_missing(value) or kind == "interval" else str(value)
+    title = f' title="{html.escape(raw)}"' if raw and raw != shown else ""
+    return f'<td class="number"{title}>{html.escape(shown)}</td>'
+
+
+def _groups(table: pd.DataFrame) -> list[tuple[str, int]]:
+    """List (group, number of its columns) along a header of two levels."""
+    groups: list[tuple[str, int]] = []
+    for group in table.columns.get_level_values(0):
+        if groups and groups[-1][0] == group:
+            groups[-1] = (group, groups[-1][1] + 1)
+        else:
+            groups.append((group, 1))
+    return groups
+
+
+def _html_head(table: pd.DataFrame, kinds: list[str], labels: Mapping) -> str:
+    cells = []
+    for column, kind in zip(table.columns, kinds, strict=True):
+        shown = html.escape(label_of(_leaf(column), labels))
+        number = "" if kind == "text" else ' class="number"'
+        cells.append(f'<th scope="col"{number}>{shown}</th>')
+    rows = [f"<tr>{''.join(cells)}</tr>"]
+    if table.columns.nlevels > 1:
+        spans = [
+            f'<th scope="colgroup" colspan="{n}">{html.escape(str(group))}</th>'
+            if group
+            else f'<td colspan="{n}"></td>'
+            for group, n in _groups(table)
+        ]
+        rows.insert(0, f'<tr class="groups">{"".join(spans)}</tr>')
+    return "\n".join(rows)
+
+
+def _latex_head(table: pd.DataFrame, labels: Mapping) -> list[str]:
+    names = _latex_row(label_of(_leaf(column), labels) for column in table.columns)
+    if table.columns.nlevels == 1:
+        return [names]
+    cells, rules, first = [], [], 1
+    for group, n in _groups(table):
+        cells.append(rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(str(group))}}}")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + n - 1}}}")
+        first += n
+    return [" & ".join(cells) + r" \\", "".join(rules), names]
+
+
+def _latex_row(cells) -> str:
+    return " & ".join(escape_latex(cell) for cell in cells) + r" \\"
