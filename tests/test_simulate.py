@@ -8,11 +8,12 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from scipy.spatial.distance import pdist, squareform
+
 from handhold import simulate
 from handhold.errors import StudyError
 from handhold.simulate import Cohort
-from scipy import stats
-from scipy.spatial.distance import pdist, squareform
 
 SMALL = Cohort(n_subjects=2, voxel_size_mm=6)
 

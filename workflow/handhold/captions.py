@@ -20,6 +20,49 @@ class Description(NamedTuple):
     caption: str
 
 
+def describe_figures(
+    results: Mapping[str, pd.DataFrame],
+    *,
+    contrast: str,
+    definition: str,
+    method: str,
+    unit: str,
+    min_coverage: float,
+) -> dict[str, Description]:
+    """Describe every figure whose table is in `results` (tables as text, by path).
+
+    `contrast` and `definition` are the primary ones, `method` that of the headline
+    correlation, `unit` that of attenuation.
+    """
+    described = {"coverage": describe_coverage(min_coverage)}
+    rois = _drawn(results["regions/definitions"], definition=definition)
+    described["rois"] = describe_rois(list(rois["region"]), definition)
+    attenuation = _drawn(results["tests/attenuation"], definition=definition)
+    described["attenuation"] = describe_attenuation(attenuation, unit)
+    headline = _drawn(
+        results["tests/correspondence"], contrast=contrast, scope="all", method=method
+    )
+    described["correspondence"] = describe_correspondence(headline.iloc[0])
+    if "tests/tracking" in results:
+        tracking = _drawn(
+            results["tests/tracking"], definition=definition, contrast=contrast
+        )
+        described["tracking"] = describe_tracking(tracking)
+        coupling = _drawn(results["tests/coupling"], contrast=contrast)
+        described["coupling"] = describe_coupling(coupling.iloc[0])
+    if "tests/specificity" in results:
+        panel = _drawn(results["tests/specificity"], contrast=contrast)
+        described["specificity"] = describe_panel(panel)
+    return described
+
+
+def _drawn(table: pd.DataFrame, **chosen: str) -> pd.DataFrame:
+    """Keep the rows that a figure draws: as chosen, and of ROIs the hypothesised ones."""
+    for column, value in chosen.items():
+        table = table[table[column] == value]
+    return table[table["role"] == "hypothesised"] if "role" in table else table
+
+
 def describe_attenuation(
     tests: pd.DataFrame, unit: str, *, sign: str = LOWERED
 ) -> Description:

@@ -39,9 +39,9 @@ def require_rois(cells: pd.DataFrame, min_coverage: float) -> None:
         )
         raise StudyError(
             f"{len(lost)} ROIs lie outside the field of view of every subject ({listed}; "
-            f"regions.min_coverage asks for {min_coverage:.0%}). Look at results/*/regions/rois.tsv "
-            "of a study with whole-brain images, or take the ROI out of regions.definitions; an "
-            "image in another space than MNI is the usual cause."
+            f"regions.min_coverage asks for {min_coverage:.0%}). Images in another space than MNI, "
+            "or cut to a slab, are the usual cause: compare them with the MNI template, or choose "
+            "a definition without these ROIs in regions.definitions."
         )
 
 

@@ -222,7 +222,7 @@ def draw_coupling(
     Parameters
     ----------
     coupling, relief : DataFrame
-        coupling.tsv (z is Fisher's z of a subject's correlation with the map) and
+        coupling.tsv (fisher_z of a subject's correlation with the map) and
         relief.tsv.
     test : mapping
         One row of tests/coupling.tsv: receptor, contrast, effect, low, high, p.
@@ -235,7 +235,7 @@ def draw_coupling(
     joined = coupling[chosen].merge(relief, on=["subject", "contrast"])
     figure = Figure(figsize=(100 * MM, 80 * MM), layout="constrained")
     panel = figure.subplots()
-    _draw_scatter(panel, _numbers(joined["z"]), _numbers(joined["relief"]))
+    _draw_scatter(panel, _numbers(joined["fisher_z"]), _numbers(joined["relief"]))
     panel.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
     what = f"{readable(test['receptor'])}, {readable(test['contrast'])}"
     panel.set_title("\n".join([what, *_correlation_lines(test)]), loc="left")

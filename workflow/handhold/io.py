@@ -87,6 +87,11 @@ def read_results(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def read_text(path: str | Path) -> pd.DataFrame:
+    """Read a table that handhold wrote as it stands, every cell as text."""
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+
+
 def write_results(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table as TSV, and beside it a JSON sidecar with the meaning of each column.
 

@@ -11,6 +11,7 @@ from handhold.correspondence import (
     average_subjects,
     correspond,
     couple,
+    rank_within,
     within_r,
 )
 from handhold.errors import StudyError
@@ -18,6 +19,7 @@ from handhold.nulls import moran_by_structure
 from handhold.specificity import compare_receptors, correlate_axis, explain_target
 
 AXES = ["x", "y", "z"]
+METHODS = ("spearman", "pearson")
 
 
 def select_parcels(
@@ -49,8 +51,8 @@ def select_parcels(
     Returns
     -------
     DataFrame
-        One row per contrast and parcel: contrast, region, structure, x, y, z, binding,
-        n_subjects, group (mean attenuation), used, reason.
+        One row per contrast and parcel: contrast, region, structure, x, y, z,
+        receptor, binding, n_subjects, group (mean attenuation), used, reason.
 
     Raises
     ------
@@ -75,6 +77,7 @@ def select_parcels(
     table.loc[few, "reason"] = "covered in too few subjects"
     table.loc[table["binding"].isna(), "reason"] = f"not covered by {target}"
     table["used"] = table["reason"].isna()
+    table["receptor"] = target
     sizes = (
         table[table["used"]]
         .groupby(["contrast", "structure"])["region"]
@@ -125,22 +128,25 @@ def assess_correspondence(
         surrogates = _Surrogates(own, of_subjects, nulls, null_seed)
         for scope in ("all", *np.unique(own["structure"])):
             inside = ((own["structure"] == scope) | (scope == "all")).to_numpy()
-            for method in ("spearman", "pearson"):
+            for method in METHODS:
                 row = _judge_scope(
                     of_subjects, own, inside, surrogates, method, tests, rng
                 )
                 rows.append(
                     {"contrast": contrast, "scope": scope, "method": method, **row}
                 )
-        for method in ("spearman", "pearson"):
+        for method in METHODS:
             null_r[f"{contrast} {method}"] = within_r(
-                surrogates.of_binding,
+                surrogates.of_binding[method],
                 average_subjects(of_subjects),
                 own["structure"].to_numpy(),
                 method == "spearman",
             )
     table = pd.DataFrame(rows).assign(
-        question="Q2", n_nulls=nulls["n"], null_method=f"Moran {nulls['procedure']}"
+        question="Q2",
+        receptor=parcels["receptor"].iloc[0],
+        n_nulls=nulls["n"],
+        null_method=f"Moran {nulls['procedure']}",
     )
     return table, null_r
 
@@ -150,7 +156,7 @@ def couple_subjects(
 ) -> pd.DataFrame:
     """Correlate each subject's attenuation with binding over the parcels that it covers.
 
-    Returns columns subject, contrast, n_parcels, r, r_spearman and fisher_z (of the correlation
+    Returns columns subject, contrast, receptor, n_parcels, r, r_spearman and fisher_z (of the correlation
     that `method` names); missing for a subject with too few parcels.
     """
     pieces = []
@@ -159,13 +165,14 @@ def couple_subjects(
         binding, structure = own["binding"].to_numpy(), own["structure"].to_numpy()
         found = {
             name: couple(of_subjects, binding, structure, ranked=name == "spearman")
-            for name in ("pearson", "spearman")
+            for name in METHODS
         }
         pieces.append(
             pd.DataFrame(
                 {
                     "subject": attenuation["subject"].drop_duplicates().to_numpy(),
                     "contrast": contrast,
+                    "receptor": own["receptor"].iloc[0],
                     "n_parcels": found["pearson"].n_parcels,
                     "r": found["pearson"].r,
                     "r_spearman": found["spearman"].r,
@@ -224,7 +231,7 @@ def assess_specificity(
         bindings = wide.loc[own["region"]].to_numpy().T
         structure = own["structure"].to_numpy()
         surrogates = moran_by_structure(
-            bindings,
+            rank_within(bindings, structure) if ranked else bindings,
             own[AXES].to_numpy(),
             structure,
             nulls["n"],
@@ -254,21 +261,30 @@ def assess_specificity(
 
 
 class _Surrogates:
-    """Surrogates of binding and of the group map of one contrast, each (n_nulls, n_parcels)."""
+    """Surrogates of binding and of the group map of one contrast, each (n_nulls, n_parcels).
+
+    By method: a rank correlation needs surrogates of the ranked map, since those of a skewed
+    map are not skewed and their ranks are no yardstick for its ranks.
+    """
 
     def __init__(self, own: pd.DataFrame, of_subjects: NDArray, nulls: dict, seed: int):
-        rng = np.random.default_rng(seed)
-        self.of_binding, self.of_attenuation = (
-            moran_by_structure(
-                values,
-                own[AXES].to_numpy(),
-                own["structure"].to_numpy(),
-                nulls["n"],
-                rng,
-                nulls["procedure"],
+        structure = own["structure"].to_numpy()
+        maps = np.stack([own["binding"].to_numpy(), average_subjects(of_subjects)])
+        self.of_binding, self.of_attenuation = {}, {}
+        for method in METHODS:
+            ranked = rank_within(maps, structure) if method == "spearman" else maps
+            rng = np.random.default_rng(seed)
+            self.of_binding[method], self.of_attenuation[method] = (
+                moran_by_structure(
+                    values,
+                    own[AXES].to_numpy(),
+                    structure,
+                    nulls["n"],
+                    rng,
+                    nulls["procedure"],
+                )
+                for values in ranked
             )
-            for values in (own["binding"].to_numpy(), average_subjects(of_subjects))
-        )
 
 
 def _judge_scope(
@@ -287,8 +303,8 @@ def _judge_scope(
             of_subjects[able][:, inside],
             own["binding"].to_numpy()[inside],
             own["structure"].to_numpy()[inside],
-            surrogates.of_binding[:, inside],
-            nulls_of_attenuation=surrogates.of_attenuation[:, inside],
+            surrogates.of_binding[method][:, inside],
+            nulls_of_attenuation=surrogates.of_attenuation[method][:, inside],
             n_permutations=tests["n_permutations"],
             level=tests["level"],
             smallest_r=tests["smallest_r"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from handhold.io import checksum
+from handhold.io import checksum, read_json
 
 PACKAGES = (
     "handhold",
@@ -49,6 +49,45 @@ def describe_dataset(config: dict, versions: dict[str, str]) -> dict:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "handhold", "Version": versions["handhold"]}],
         "SourceDatasets": [{"URL": config["maps"]["table"]}],
+    }
+
+
+def study_facts(
+    study: dict, maps: list[dict], atlases: list[dict], folder: Path
+) -> dict:
+    """Gather what the page says about a study beside its results.
+
+    Parameters
+    ----------
+    study : dict
+        study, title, source, unit.
+    maps : list of dict
+        Rows of the receptor maps.
+    atlases : list of dict
+        what, citation, licence.
+    folder : path
+        provenance/ of the study.
+    """
+    simulated = study["source"] == "simulated"
+    inputs = pd.read_csv(folder / "inputs.tsv", sep="\t", dtype=str)
+    return {
+        **study,
+        "config": (folder / "config.yaml").read_text(encoding="utf-8"),
+        "versions": read_json(folder / "versions.json"),
+        "inputs": inputs[["path", "sha256"]].to_dict("records"),
+        "simulated": simulated,
+        "modelled_maps": [row["label"] for row in maps] if simulated else [],
+        "citations": [
+            *atlases,
+            *(
+                {
+                    "what": f"receptor map {row['receptor']} ({row['label']}; {row['unit']})",
+                    "citation": f"{row['citation']}; doi {row['doi']}",
+                    "licence": row["licence"],
+                }
+                for row in maps
+            ),
+        ],
     }
 
 

@@ -57,6 +57,37 @@ class Study:
         return files + headers
 
     @property
+    def tables(self) -> list[str]:
+        """Every table that the study is read from."""
+        maps, rated = self.config["maps"], self.config.get("ratings", {})
+        return [table for table in (maps["table"], rated.get("table")) if table]
+
+    @property
+    def atlas_citations(self) -> list[dict[str, str]]:
+        """What the atlases of the study are, for the page: what, citation, licence."""
+        known = read_table(self.config["regions"]["atlases"], "regions.atlases").fillna(
+            "n/a"
+        )
+        chosen = known[known["name"].isin(self._atlas_names)]
+        return [
+            {
+                "what": f"atlas {row.name}",
+                "citation": row.citation,
+                "licence": row.licence,
+            }
+            for row in chosen.itertuples(index=False)
+        ]
+
+    @property
+    def _atlas_names(self) -> list[str]:
+        chosen = self.config["regions"]
+        rows = atlases.read_definitions(chosen["rois"], chosen["definitions"])
+        return [
+            *(name for name in rows["atlas"].unique() if name != "sphere"),
+            chosen["parcels"],
+        ]
+
+    @property
     def atlas_files(self) -> list[str]:
         """Every file that the regions are read from."""
         chosen = self.config["regions"]

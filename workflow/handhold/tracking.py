@@ -62,7 +62,7 @@ def assess_coupling(
 ) -> pd.DataFrame:
     """Correlate each person's coupling (Fisher z with the receptor map) with relief (Q4).
 
-    `coupling` has columns subject, contrast and fisher_z; returns one row per contrast that has
+    `coupling` has columns subject, contrast, receptor and fisher_z; returns one row per contrast that has
     ratings.
     """
     pieces = []
@@ -72,7 +72,7 @@ def assess_coupling(
             continue
         z, felt = paired[["fisher_z"]].to_numpy(), paired["relief"].to_numpy()
         rows = correlate_people(z, felt, tests, verdicts, rng)
-        pieces.append(rows.assign(contrast=contrast))
+        pieces.append(rows.assign(contrast=contrast, receptor=own["receptor"].iloc[0]))
     return pd.concat(pieces, ignore_index=True).assign(question="Q4")
 
 

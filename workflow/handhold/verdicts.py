@@ -89,6 +89,16 @@ QUESTIONS = {
 }
 
 
+# Why a question is not run.
+MISSING = {
+    "Q1": "no attenuation",
+    "Q2": "no receptor map",
+    "Q3": "the study has no ratings (section ratings of the configuration)",
+    "Q4": "the study has no ratings (section ratings of the configuration)",
+    "Q5": "no other receptor maps are given (receptors.panel)",
+}
+
+
 def judge(evidence: Evidence, thresholds: dict) -> tuple[str, str]:
     """Return verdict and reason: the first line of RULES whose condition holds.
 
@@ -125,6 +135,55 @@ def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     return judged.assign(p=table["p"])
 
 
+def answer(
+    tests: dict[str, pd.DataFrame],
+    *,
+    study: str,
+    contrast: str,
+    definition: str,
+    method: str,
+    label: str,
+    verdicts: dict,
+) -> dict:
+    """Answer every question from its table of tests; content of verdicts.json.
+
+    Parameters
+    ----------
+    tests : dict of str to DataFrame
+        Tables of tests with verdicts, by question; one that is missing was not run.
+    study, contrast, definition, method, label : str
+        Name of the study, primary contrast and ROI definition, method of the headline
+        correlation, receptor map as figures print it.
+    verdicts : dict
+        That section of the configuration.
+    """
+    answers = {
+        "Q1": lambda table: answer_regions(table, definition, contrast),
+        "Q2": lambda table: answer_correspondence(table, method, contrast, label),
+        "Q3": lambda table: answer_regions(table, definition, contrast),
+        "Q4": lambda table: answer_coupling(table, contrast, label),
+        "Q5": lambda table: answer_specificity(table, contrast, found["Q2"], verdicts),
+    }
+    found: dict[str, dict] = {}
+    for question, words in answers.items():
+        table = tests.get(question)
+        if table is None:
+            found[question] = not_run(question, MISSING[question])
+        elif not (table["contrast"] == contrast).any():
+            found[question] = not_run(
+                question, f"the primary contrast {contrast} has no ratings"
+            )
+        else:
+            found[question] = words(table)
+    rules = [{"verdict": rule.verdict, "reason": rule.reason} for rule in RULES]
+    return {
+        "study": study,
+        "rule": verdicts,
+        "rules": rules,
+        "questions": list(found.values()),
+    }
+
+
 def answer_regions(
     table: pd.DataFrame, definition: str, contrast: str, unit: str
 ) -> dict:
@@ -157,7 +216,7 @@ def answer_regions(
     return _answer(
         question,
         verdict,
-        _region_sentence(question, contrast, found, unit),
+        _region_sentence(question, contrast, found),
         reason,
         primary,
     )
@@ -189,8 +248,10 @@ def answer_coupling(table: pd.DataFrame, contrast: str, label: str) -> dict:
     own = table[table["contrast"] == contrast]
     row = own.iloc[0]
     sentence = {
-        SUPPORTED: f"People whose attenuation follows {label} binding more closely report more relief.",
-        AGAINST: f"People whose attenuation follows {label} binding more closely do not report more relief.",
+        SUPPORTED: f"People whose attenuation follows {label} binding more closely "
+        "report more relief.",
+        AGAINST: f"People whose attenuation follows {label} binding more closely do not "
+        "report more relief.",
         INCONCLUSIVE: f"Whether closeness to {label} binding goes with relief is open.",
     }[row["verdict"]]
     reason = row["reason"]
@@ -224,7 +285,8 @@ def answer_specificity(
         verdict = INCONCLUSIVE
         reason = f"the data cannot tell the target from {', '.join(level)}"
     sentence = {
-        SUPPORTED: f"Attenuation ({contrast}) follows {target['label']} more than any other map of the panel.",
+        SUPPORTED: f"Attenuation ({contrast}) follows {target['label']} more than any other "
+        "map of the panel.",
         AGAINST: f"Attenuation ({contrast}) follows another map more than {target['label']}.",
         INCONCLUSIVE: f"Attenuation ({contrast}) cannot be called specific to {target['label']}.",
     }[verdict]
@@ -282,7 +344,7 @@ def _power(rows: pd.DataFrame, question: str) -> str:
     )
 
 
-def _region_sentence(question: str, contrast: str, found: dict, unit: str) -> str:
+def _region_sentence(question: str, contrast: str, found: dict) -> str:
     what = {
         "Q1": ("The response falls", "the response falls"),
         "Q3": ("Attenuation goes with relief", "attenuation goes with relief"),

@@ -5,6 +5,7 @@ import os
 from snakemake.exceptions import WorkflowError
 
 from handhold.errors import StudyError
+from handhold.provenance import software_versions
 from handhold.study import modules, open_study
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.

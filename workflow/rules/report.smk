@@ -230,16 +230,19 @@ rule write_report:
         tables=[
             f"{OUT}/tables/{TESTS[question].removeprefix('tests/')}.{kind}"
             for question in ASKED
-            for kind in ("tsv", "html", "tex")
+            for kind in ("html", "tex")
         ],
     log:
         f"{OUT}/logs/write_report.txt",
     params:
         study={name: CONFIG[name] for name in ("study", "title", "source", "unit")},
-        contrast=PRIMARY,
-        definition=DEFINITION,
-        method=CONFIG["nulls"]["method"],
-        min_coverage=CONFIG["regions"]["min_coverage"],
+        figures={
+            "contrast": PRIMARY,
+            "definition": DEFINITION,
+            "method": CONFIG["nulls"]["method"],
+            "unit": CONFIG["unit"],
+            "min_coverage": CONFIG["regions"]["min_coverage"],
+        },
         folder=OUT,
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,

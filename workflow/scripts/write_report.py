@@ -3,18 +3,32 @@ from pathlib import Path
 from snakemake.script import snakemake
 
 from handhold import report, tables
+from handhold.captions import describe_figures
 from handhold.errors import speak_plainly
-from handhold.io import (
-    read_json,
-    read_results,
-    read_text_table,
-    write_results,
-    write_text,
-)
+from handhold.io import read_json, read_text, write_text
+from handhold.provenance import study_facts
 
 speak_plainly(snakemake.log[0])
-folder = Path(snakemake.params.folder)
-paths = [*snakemake.input.tests, *snakemake.input.tables]
+chosen, folder = snakemake.params, Path(snakemake.params.folder)
+paths = [Path(path) for path in (*snakemake.input.tests, *snakemake.input.tables)]
 results = {
-    str(Path(p).relative_to(folder).with_suffix("")): read_text_table(p) for p in paths
+    str(path.relative_to(folder).with_suffix("")): read_text(path) for path in paths
 }
+described = describe_figures(results, **chosen.figures)
+figures = {
+    name: (Path(path).read_text(encoding="utf-8"), *described[name])
+    for path in snakemake.input.figures
+    for name in [Path(path).stem]
+}
+
+page = report.render(
+    study_facts(chosen.study, chosen.maps, chosen.atlases, folder / "provenance"),
+    results,
+    read_json(snakemake.input.verdicts[0]),
+    figures,
+    Path(snakemake.input.template).read_text(encoding="utf-8"),
+)
+for path in map(Path, snakemake.output.tables):
+    render = {".html": tables.to_html, ".tex": tables.to_latex}
+    write_text(render[path.suffix](results[f"tests/{path.stem}"]), path)
+write_text(page, snakemake.output.page)
