@@ -33,6 +33,11 @@ def test_pearson_and_spearman_are_those_of_scipy(rng):
         assert spearman(x[i], y)[i] == pytest.approx(stats.spearmanr(x[i], y[i])[0])
 
 
+def test_rounding_does_not_carry_r_beyond_one(rng):
+    x = rng.normal(size=(500, 7))
+    assert np.abs(pearson(x, -3 * x)).max() <= 1
+
+
 def test_a_constant_has_no_correlation(rng):
     x = rng.normal(size=(2, 9))
     x[0] = 0.1
@@ -141,7 +146,7 @@ def test_skipped_is_that_of_pingouin(seed):
 
 @pytest.mark.parametrize("n", [4, 5, 12, 31])
 def test_ideal_fourths_lie_where_they_are_defined(n, rng):
-    # Place n / 4 + 5 / 12 from either end (Frigge et al., 1989), between its neighbours.
+    # Place n / 4 + 5 / 12 from either end (Frigge et al., 1989), interpolated.
     low, high = correlation._ideal_fourths(rng.permutation(np.arange(1.0, n + 1))[None])
     assert (low[0], high[0]) == pytest.approx((n / 4 + 5 / 12, 3 * n / 4 + 7 / 12))
 
@@ -175,6 +180,11 @@ def test_skipped_takes_ratings_that_mostly_agree(rng):
     result = skipped(relief, attenuation, rng)
     assert result.outliers[11]
     assert np.isnan(result.r)
+    # Most people alike in both: no spread to stand out from.
+    with pytest.raises(ValueError, match="equal to 0"):
+        skipped(relief, 2 * relief, rng)
+    # All on one line: the centre's own search warns (and warnings are errors here).
+    assert skipped(np.arange(9), 2 * np.arange(9), rng).r == pytest.approx(1)
 
 
 def test_leave_one_out_is_the_slow_way(sample):
