@@ -184,9 +184,7 @@ def answer(
     }
 
 
-def answer_regions(
-    table: pd.DataFrame, definition: str, contrast: str, unit: str
-) -> dict:
+def answer_regions(table: pd.DataFrame, definition: str, contrast: str) -> dict:
     """Answer Q1 or Q3 from the hypothesised ROIs of the primary definition and contrast.
 
     Supported if any ROI is (family-wise p), evidence against if every ROI is; a ROI that gets
