@@ -51,6 +51,7 @@ def list_exclusions(
     parcel_cells: pd.DataFrame,
     definitions: pd.DataFrame,
     parcels: pd.DataFrame,
+    receptors: pd.DataFrame,
 ) -> pd.DataFrame:
     """Count everything that was left out anywhere, with stage and reason.
 
@@ -64,6 +65,8 @@ def list_exclusions(
         Regions with their status; parcels dropped or merged.
     parcels : DataFrame
         Parcels of the correspondence with `used` and reason, per contrast.
+    receptors : DataFrame
+        Binding of every map; a parcel that one of them lacks is left out of the panel.
 
     Returns
     -------
@@ -110,9 +113,25 @@ def list_exclusions(
     ]
     pieces = [
         piece.reindex(columns=columns)
-        for piece in (people, of_roi, of_parcels, tiny, unused)
+        for piece in (people, of_roi, of_parcels, tiny, unused, panel)
     ]
     pieces = [piece.astype(object) for piece in pieces if len(piece)]
     if not pieces:
         return pd.DataFrame(columns=columns)
     return pd.concat(pieces, ignore_index=True)
+
+
+def _outside_panel(parcels: pd.DataFrame, receptors: pd.DataFrame) -> pd.DataFrame:
+    """List the parcels of the correspondence that some map of the panel does not cover."""
+    lacking = (
+        receptors[receptors["binding"].isna()]
+        .groupby("region", sort=False)["receptor"]
+        .agg(", ".join)
+    )
+    used = parcels[parcels["used"] & parcels["region"].isin(lacking.index)]
+    return used.assign(
+        stage="specificity",
+        what="parcel",
+        n=1,
+        reason="not covered by " + used["region"].map(lacking),
+    )

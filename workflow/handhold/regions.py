@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial.distance import cdist
 
 AXES = {"x": 0, "y": 1, "z": 2}
 CLAUSE = re.compile(r"^([xyz])\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)$")
@@ -285,7 +284,9 @@ def place_tiny(
         for parcel in np.flatnonzero(~kept):
             candidates = np.flatnonzero(kept & (group == group[parcel]))
             if candidates.size:
-                distance = cdist(centroid[[parcel]], centroid[candidates])[0]
+                distance = np.linalg.norm(
+                    centroid[candidates] - centroid[parcel], axis=1
+                )
                 target[parcel] = candidates[distance.argmin()]
     return target
 

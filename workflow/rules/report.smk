@@ -51,6 +51,7 @@ rule list_exclusions:
         parcel_cells=rules.join_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
         parcels=rules.select_parcels.output,
+        receptors=rules.read_receptors.output.parcels,
         code=modules("coverage", "io"),
     output:
         table("exclusions"),

@@ -5,7 +5,7 @@ from handhold.errors import speak_plainly
 from handhold.io import read_results, write_results
 
 speak_plainly(snakemake.log[0])
-names = ("excluded", "rois", "parcel_cells", "definitions", "parcels")
+names = ("excluded", "rois", "parcel_cells", "definitions", "parcels", "receptors")
 tables = {name: read_results(snakemake.input[name][0]) for name in names}
 
 write_results(coverage.list_exclusions(**tables), snakemake.output[0])
