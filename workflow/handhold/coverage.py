@@ -101,6 +101,7 @@ def list_exclusions(
     unused = parcels[~parcels["used"]].assign(
         stage="correspondence", what="parcel", n=1
     )
+    panel = _outside_panel(parcels, receptors)
     columns = [
         "stage",
         "what",
