@@ -161,7 +161,7 @@ def coupling(rng, n=24, contrasts=CONTRASTS):
         for c in contrasts
         for s, z in zip(subjects(n), rng.normal(0.15, 0.25, n), strict=True)
     ]
-    columns = ["subject", "contrast", "receptor", "r", "z", "n_parcels"]
+    columns = ["subject", "contrast", "receptor", "r", "fisher_z", "n_parcels"]
     return as_text(pd.DataFrame(rows, columns=columns))
 
 

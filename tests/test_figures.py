@@ -111,13 +111,24 @@ def test_tracking_pairs_each_subject_with_its_own_relief(study):
     assert figures.tables.display(row["p_fwe"], "p") in title
 
 
+def test_the_sign_of_relief_is_told_whatever_its_label(study):
+    attenuation, relief, rng = study
+    tests = example.tracking_tests(attenuation, rng)
+    label = "relief (drop in reported negative affect, look - reappraise)"
+    figure = figures.draw_tracking(attenuation, relief, tests, relief_label=label)
+    lines_of_label = figure.axes[0].get_ylabel().split("\n")
+    assert lines_of_label[-1] == "above 0: holding lowered unpleasantness"
+    assert " ".join(lines_of_label[:-1]) == label
+    assert max(map(len, lines_of_label)) < 42
+
+
 def test_coupling_takes_the_row_of_its_contrast(study):
     _, relief, rng = study
     coupling = example.coupling(rng)
     row = example.coupling_tests().iloc[1]
     figure = drawn(figures.draw_coupling(coupling, relief, row))
     shown = lines(figure.axes[0], "subjects")[0].get_xdata()
-    expected = numbers(coupling.loc[coupling["contrast"] == "stranger", "z"])
+    expected = numbers(coupling.loc[coupling["contrast"] == "stranger", "fisher_z"])
     assert sorted(shown) == sorted(expected)
 
 

@@ -77,7 +77,7 @@ STYLE = {
 }
 
 HOLDING_LOWERED = "above 0: holding lowered the response"
-MORE_RELIEF = "Relief\nabove 0: holding lowered unpleasantness"
+MORE_RELIEF = "above 0: holding lowered unpleasantness"
 
 # Longer names are cut in a figure; the tables keep them whole.
 LONGEST_NAME = 28
@@ -86,6 +86,8 @@ MOST_COLUMNS = 4
 # More subjects than this and their labels would touch.
 MOST_LABELS = 48
 VOXEL_MM = 2
+# Letters of 8 pt that fit along the side of a panel.
+LONGEST_LINE = 38
 # Means stand to the right of their dots, so that they hide none.
 BESIDE = 0.4
 # Written in lower case these would read as words; "vACC" is left as it is.
@@ -165,7 +167,8 @@ def draw_tracking(
     *,
     unit: str = "",
     definition: str | None = None,
-    relief_label: str = MORE_RELIEF,
+    relief_label: str = "Relief",
+    relief_note: str = MORE_RELIEF,
     sign_note: str = HOLDING_LOWERED,
 ) -> Figure:
     """Draw relief against attenuation, one panel per ROI and contrast.
@@ -177,8 +180,10 @@ def draw_tracking(
     tests : DataFrame
         tests/tracking.tsv; its effect (Pearson r), low, high, p and p_fwe are
         written above the panel. Its rows, in its order, are the panels.
-    unit, relief_label, sign_note : str
-        Unit of attenuation; the label of the relief axis; what positive means.
+    unit, sign_note : str
+        Unit of attenuation; what positive attenuation means.
+    relief_label, relief_note : str
+        Label of the relief axis; what positive relief means.
     definition : str, optional
         ROI definition to draw; by default the first in `tests`.
     """
@@ -205,7 +210,7 @@ def draw_tracking(
     in_unit = f" ({plain(unit)})" if unit else ""
     figure.supxlabel(f"Attenuation{in_unit}; {sign_note}", fontsize=8)
     for panel in panels[::n_columns]:
-        panel.set_ylabel(relief_label)
+        panel.set_ylabel(_label(relief_label, relief_note))
     return figure
 
 
@@ -215,7 +220,8 @@ def draw_coupling(
     relief: pd.DataFrame,
     test: Mapping,
     *,
-    relief_label: str = MORE_RELIEF,
+    relief_label: str = "Relief",
+    relief_note: str = MORE_RELIEF,
 ) -> Figure:
     """Draw relief against each subject's coupling with the receptor map.
 
@@ -226,8 +232,8 @@ def draw_coupling(
         relief.tsv.
     test : mapping
         One row of tests/coupling.tsv: receptor, contrast, effect, low, high, p.
-    relief_label : str
-        Label of the relief axis.
+    relief_label, relief_note : str
+        Label of the relief axis; what positive relief means.
     """
     chosen = (coupling["contrast"] == test["contrast"]) & (
         coupling["receptor"] == test["receptor"]
@@ -243,7 +249,7 @@ def draw_coupling(
         "Coupling: Fisher z of the subject's correlation of\n"
         "attenuation with binding; above 0: follows the receptors"
     )
-    panel.set_ylabel(relief_label)
+    panel.set_ylabel(_label(relief_label, relief_note))
     return figure
 
 
@@ -556,6 +562,11 @@ def _swarm(values: NDArray, reach: float = 0.32, n_bins: int = 30) -> NDArray:
         centre = 0 if len(members) % 2 else step / 2
         offsets[members] = side * ((rank + 1) // 2) * step + centre
     return offsets
+
+
+def _label(name: str, note: str) -> str:
+    """Write an axis label with its sign below it, in lines that a small panel holds."""
+    return "\n".join([*textwrap.wrap(plain(name), LONGEST_LINE), note])
 
 
 def _draw_scatter(
