@@ -156,8 +156,8 @@ def couple_subjects(
 ) -> pd.DataFrame:
     """Correlate each subject's attenuation with binding over the parcels that it covers.
 
-    Returns columns subject, contrast, receptor, n_parcels, r, r_spearman and fisher_z (of the correlation
-    that `method` names); missing for a subject with too few parcels.
+    Returns columns subject, contrast, receptor, n_parcels, r, r_spearman and fisher_z (of
+    the correlation that `method` names); missing for a subject with too few parcels.
     """
     pieces = []
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):

@@ -62,8 +62,8 @@ def assess_coupling(
 ) -> pd.DataFrame:
     """Correlate each person's coupling (Fisher z with the receptor map) with relief (Q4).
 
-    `coupling` has columns subject, contrast, receptor and fisher_z; returns one row per contrast that has
-    ratings.
+    `coupling` has columns subject, contrast, receptor and fisher_z; returns one row per
+    contrast that has ratings.
     """
     pieces = []
     for contrast, own in coupling.groupby("contrast", sort=False):

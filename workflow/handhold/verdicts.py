@@ -81,7 +81,7 @@ RULES = (
 )
 
 QUESTIONS = {
-    "Q1": "Attenuation: does holding lower the response?",
+    "Q1": "Attenuation: does {act} lower the response?",
     "Q2": "Correspondence: does attenuation follow the receptor map?",
     "Q3": "Tracking: do people whose response falls more report more relief?",
     "Q4": "Coupling: do people whose attenuation follows the receptor map report more relief?",
@@ -143,6 +143,7 @@ def answer(
     definition: str,
     method: str,
     label: str,
+    act: str,
     verdicts: dict,
 ) -> dict:
     """Answer every question from its table of tests; content of verdicts.json.
@@ -154,6 +155,8 @@ def answer(
     study, contrast, definition, method, label : str
         Name of the study, primary contrast and ROI definition, method of the headline
         correlation, receptor map as figures print it.
+    act : str
+        What is to lower the response, as the config names it (holding).
     verdicts : dict
         That section of the configuration.
     """
@@ -175,6 +178,8 @@ def answer(
             )
         else:
             found[question] = words(table)
+    for answered in found.values():
+        answered["title"] = answered["title"].format(act=act)
     rules = [{"verdict": rule.verdict, "reason": rule.reason} for rule in RULES]
     return {
         "study": study,
@@ -278,7 +283,10 @@ def answer_specificity(
         reason = f"these maps correlate more than the target: {', '.join(ahead)}"
     elif q2["verdict"] != SUPPORTED:
         verdict = INCONCLUSIVE
-        reason = "correspondence (Q2) is not supported, so that there is nothing to be specific about"
+        reason = (
+            "correspondence (Q2) is not supported, "
+            "so that there is nothing to be specific about"
+        )
     else:
         verdict = INCONCLUSIVE
         reason = f"the data cannot tell the target from {', '.join(level)}"

@@ -38,6 +38,7 @@ rule judge:
         definition=DEFINITION,
         method=CONFIG["nulls"]["method"],
         label=STUDY.receptors["label"].iloc[0],
+        act=CONFIG["act"],
         verdicts=CONFIG["verdicts"],
     script:
         "../scripts/judge.py"
@@ -106,6 +107,7 @@ rule draw_attenuation:
     params:
         definition=DEFINITION,
         unit=CONFIG["unit"],
+        act=CONFIG["act"],
     script:
         "../scripts/draw_attenuation.py"
 
@@ -125,6 +127,7 @@ rule draw_correspondence:
         contrast=PRIMARY,
         method=CONFIG["nulls"]["method"],
         unit=CONFIG["unit"],
+        act=CONFIG["act"],
         receptor="{label} ({unit})".format(**STUDY.receptors.iloc[0]),
     script:
         "../scripts/draw_correspondence.py"
@@ -148,6 +151,7 @@ if "Q3" in QUESTIONS:
             definition=DEFINITION,
             unit=CONFIG["unit"],
             relief=CONFIG["ratings"]["label"],
+            act=CONFIG["act"],
         script:
             "../scripts/draw_tracking.py"
 
@@ -165,6 +169,7 @@ if "Q3" in QUESTIONS:
         params:
             contrast=PRIMARY,
             relief=CONFIG["ratings"]["label"],
+            act=CONFIG["act"],
         script:
             "../scripts/draw_coupling.py"
 
@@ -236,15 +241,15 @@ rule write_report:
     log:
         f"{OUT}/logs/write_report.txt",
     params:
-        study={name: CONFIG[name] for name in ("study", "title", "source", "unit")},
+        study={name: CONFIG[name] for name in ("study", "title", "source", "unit", "act")},
         figures={
             "contrast": PRIMARY,
             "definition": DEFINITION,
             "method": CONFIG["nulls"]["method"],
             "unit": CONFIG["unit"],
+            "act": CONFIG["act"],
             "min_coverage": CONFIG["regions"]["min_coverage"],
         },
-        folder=OUT,
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,
     script:

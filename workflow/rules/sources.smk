@@ -15,7 +15,6 @@ if CONFIG["source"] == "simulated":
             f"{OUT}/logs/simulate_study.txt",
         params:
             cohort={**CONFIG["simulate"], "seed": CONFIG["seed"]},
-            folder=f"{OUT}/simulated",
         script:
             "../scripts/simulate_study.py"
 

@@ -9,7 +9,7 @@ from handhold.io import read_json, read_text, write_text
 from handhold.provenance import study_facts
 
 speak_plainly(snakemake.log[0])
-chosen, folder = snakemake.params, Path(snakemake.params.folder)
+chosen, folder = snakemake.params, Path(snakemake.output.page).parent
 paths = [Path(path) for path in (*snakemake.input.tests, *snakemake.input.tables)]
 results = {
     str(path.relative_to(folder).with_suffix("")): read_text(path) for path in paths
