@@ -60,11 +60,11 @@ def test_the_definition_asked_for_is_drawn(study):
     attenuation, _, rng = study
     tests = example.attenuation_tests(attenuation, rng)
     figure = figures.draw_attenuation(
-        attenuation, tests, UNIT, definition="harvard_oxford", sign_note="up: calmer"
+        attenuation, tests, UNIT, definition="harvard_oxford", act="touching"
     )
     row = tests[tests["definition"] == "harvard_oxford"].iloc[0]
     assert lines(figure.axes[0], "mean 0")[0].get_ydata() == [float(row["effect"])]
-    assert figure.axes[0].get_ylabel().endswith("up: calmer")
+    assert figure.axes[0].get_ylabel().endswith("touching lowered the response")
 
 
 def test_only_hypothesised_rois_of_both_sides_are_drawn():
@@ -117,7 +117,7 @@ def test_the_sign_of_relief_is_told_whatever_its_label(study):
     label = "relief (drop in reported negative affect, look - reappraise)"
     figure = figures.draw_tracking(attenuation, relief, tests, relief_label=label)
     lines_of_label = figure.axes[0].get_ylabel().split("\n")
-    assert lines_of_label[-1] == "above 0: holding lowered unpleasantness"
+    assert lines_of_label[-1] == "above 0: holding helped"
     assert " ".join(lines_of_label[:-1]) == label
     assert max(map(len, lines_of_label)) < 42
 

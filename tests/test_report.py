@@ -269,10 +269,14 @@ def test_captions_state_n_test_null_and_sign(rng):
     found = results(rng)
     row = found["tests/correspondence"].iloc[0]
     texts = [
-        captions.describe_attenuation(found["tests/attenuation"], "%").caption,
-        captions.describe_tracking(found["tests/tracking"]).caption,
-        captions.describe_correspondence(row).caption,
-        captions.describe_coupling(found["tests/coupling"].iloc[0]).caption,
+        captions.describe_attenuation(
+            found["tests/attenuation"], "%", act="holding"
+        ).caption,
+        captions.describe_tracking(found["tests/tracking"], act="holding").caption,
+        captions.describe_correspondence(row, act="holding").caption,
+        captions.describe_coupling(
+            found["tests/coupling"].iloc[0], act="holding"
+        ).caption,
     ]
     for text in texts:
         assert "24" in text

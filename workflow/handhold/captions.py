@@ -10,7 +10,8 @@ import pandas as pd
 
 from handhold import tables
 
-LOWERED = "Values above 0: holding lowered the response"
+LOWERED = "Values above 0: {act} lowered the response"
+HELPED = "relief above 0: {act} helped"
 
 
 class Description(NamedTuple):
@@ -27,29 +28,30 @@ def describe_figures(
     definition: str,
     method: str,
     unit: str,
+    act: str,
     min_coverage: float,
 ) -> dict[str, Description]:
     """Describe every figure whose table is in `results` (tables as text, by path).
 
     `contrast` and `definition` are the primary ones, `method` that of the headline
-    correlation, `unit` that of attenuation.
+    correlation, `unit` that of attenuation; `act` is what is to lower the response.
     """
     described = {"coverage": describe_coverage(min_coverage)}
     rois = _drawn(results["regions/definitions"], definition=definition)
     described["rois"] = describe_rois(list(rois["region"]), definition)
     attenuation = _drawn(results["tests/attenuation"], definition=definition)
-    described["attenuation"] = describe_attenuation(attenuation, unit)
+    described["attenuation"] = describe_attenuation(attenuation, unit, act=act)
     headline = _drawn(
         results["tests/correspondence"], contrast=contrast, scope="all", method=method
     )
-    described["correspondence"] = describe_correspondence(headline.iloc[0])
+    described["correspondence"] = describe_correspondence(headline.iloc[0], act=act)
     if "tests/tracking" in results:
         tracking = _drawn(
             results["tests/tracking"], definition=definition, contrast=contrast
         )
-        described["tracking"] = describe_tracking(tracking)
+        described["tracking"] = describe_tracking(tracking, act=act)
         coupling = _drawn(results["tests/coupling"], contrast=contrast)
-        described["coupling"] = describe_coupling(coupling.iloc[0])
+        described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
     if "tests/specificity" in results:
         panel = _drawn(results["tests/specificity"], contrast=contrast)
         described["specificity"] = describe_panel(panel)
@@ -63,9 +65,7 @@ def _drawn(table: pd.DataFrame, **chosen: str) -> pd.DataFrame:
     return table[table["role"] == "hypothesised"] if "role" in table else table
 
 
-def describe_attenuation(
-    tests: pd.DataFrame, unit: str, *, sign: str = LOWERED
-) -> Description:
+def describe_attenuation(tests: pd.DataFrame, unit: str, *, act: str) -> Description:
     """Describe `figures.draw_attenuation`; `tests` holds the rows that were drawn."""
     means = "; ".join(
         f"{row['region']} ({row['contrast']}): mean {_estimate(row, 'effect')}"
@@ -76,12 +76,12 @@ def describe_attenuation(
         f"Attenuation by ROI ({unit}). Dots are subjects ({_range(tests, 'n')} per ROI), bars "
         "the mean with its 95 % interval. Test: sign-flip permutation over subjects "
         f"({_range(tests, 'n_permutations')} permutations) against a mean of zero, "
-        f"family-wise over ROIs and contrasts by the largest |t|. {sign}."
+        f"family-wise over ROIs and contrasts by the largest |t|. {LOWERED.format(act=act)}."
     )
     return Description(alt, caption)
 
 
-def describe_tracking(tests: pd.DataFrame, *, sign: str = LOWERED) -> Description:
+def describe_tracking(tests: pd.DataFrame, *, act: str) -> Description:
     """Describe `figures.draw_tracking`; `tests` holds the rows that were drawn."""
     found = "; ".join(
         f"{row['region']} ({row['contrast']}): r = {_estimate(row, 'r')}"
@@ -93,12 +93,12 @@ def describe_tracking(tests: pd.DataFrame, *, sign: str = LOWERED) -> Descriptio
         "panel), the line a least-squares fit. Pearson r with its BCa bootstrap 95 % "
         f"interval; p by permuting relief over subjects ({_range(tests, 'n_permutations')} "
         "permutations), FWE: family-wise by the largest |r|. "
-        f"{sign}; relief above 0: holding lowered unpleasantness."
+        f"{LOWERED.format(act=act)}; {HELPED.format(act=act)}."
     )
     return Description(alt, caption)
 
 
-def describe_correspondence(test: Mapping, *, sign: str = LOWERED) -> Description:
+def describe_correspondence(test: Mapping, *, act: str) -> Description:
     """Describe `figures.draw_correspondence` from its row of the tests."""
     r = tables.display(test["effect"], "r")
     band = tables.interval(test["null_low"], test["null_high"], "r")
@@ -114,7 +114,8 @@ def describe_correspondence(test: Mapping, *, sign: str = LOWERED) -> Descriptio
         f"r within structures = {r}. Lines: least squares, one slope for both structures. "
         f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps): p {p_map}; "
         f"subject null (sign flip of the subjects' z): p {p_subject}; the larger "
-        f"counts. {sign}; r above 0: attenuation is higher where binding is higher."
+        f"counts. {LOWERED.format(act=act)}; r above 0: attenuation is higher where "
+        "binding is higher."
     )
     return Description(alt, caption)
 
@@ -137,7 +138,7 @@ def describe_panel(tests: pd.DataFrame) -> Description:
     return Description(alt, caption)
 
 
-def describe_coupling(test: Mapping) -> Description:
+def describe_coupling(test: Mapping, *, act: str) -> Description:
     """Describe `figures.draw_coupling` from its row of the tests."""
     r = _estimate(test, "r")
     alt = f"Scatter of relief against coupling with {test['receptor']}: r = {r}."
@@ -146,7 +147,7 @@ def describe_coupling(test: Mapping) -> Description:
         f"subject (n = {test['n']}), the line a least-squares fit. Pearson r = {r} (BCa "
         f"bootstrap 95 % interval), p {_p(test['p'])} by permuting relief over subjects. "
         "Coupling above 0: the subject's attenuation is higher where binding is higher; "
-        "relief above 0: holding lowered unpleasantness."
+        "{HELPED.format(act=act)}."
     )
     return Description(alt, caption)
 

@@ -76,8 +76,8 @@ STYLE = {
     "svg.fonttype": "path",
 }
 
-HOLDING_LOWERED = "above 0: holding lowered the response"
-MORE_RELIEF = "above 0: holding lowered unpleasantness"
+LOWERED = "above 0: {act} lowered the response"
+MORE_RELIEF = "above 0: {act} helped"
 
 # Longer names are cut in a figure; the tables keep them whole.
 LONGEST_NAME = 28
@@ -119,7 +119,7 @@ def draw_attenuation(
     unit: str,
     *,
     definition: str | None = None,
-    sign_note: str = HOLDING_LOWERED,
+    act: str = "holding",
 ) -> Figure:
     """Draw each subject's attenuation by ROI, one panel per contrast.
 
@@ -135,8 +135,8 @@ def draw_attenuation(
         For example '% signal change'.
     definition : str, optional
         ROI definition to draw; by default the first in `tests`.
-    sign_note : str
-        What a positive value means.
+    act : str
+        What is to lower the response, for the note on the sign.
 
     Returns
     -------
@@ -155,7 +155,9 @@ def draw_attenuation(
         _draw_subjects(panel, attenuation, tests[tests["contrast"] == contrast])
         panel.set_title(readable(contrast), loc="left", fontweight="bold")
     for panel in panels[::beside]:
-        panel.set_ylabel(f"Attenuation ({plain(unit)})\n{sign_note}")
+        panel.set_ylabel(
+            f"Attenuation ({plain(unit)})\n{LOWERED.format(act=plain(act))}"
+        )
     return figure
 
 
@@ -168,8 +170,7 @@ def draw_tracking(
     unit: str = "",
     definition: str | None = None,
     relief_label: str = "Relief",
-    relief_note: str = MORE_RELIEF,
-    sign_note: str = HOLDING_LOWERED,
+    act: str = "holding",
 ) -> Figure:
     """Draw relief against attenuation, one panel per ROI and contrast.
 
@@ -180,10 +181,8 @@ def draw_tracking(
     tests : DataFrame
         tests/tracking.tsv; its effect (Pearson r), low, high, p and p_fwe are
         written above the panel. Its rows, in its order, are the panels.
-    unit, sign_note : str
-        Unit of attenuation; what positive attenuation means.
-    relief_label, relief_note : str
-        Label of the relief axis; what positive relief means.
+    unit, relief_label, act : str
+        Unit of attenuation; label of the relief axis; what is to lower the response.
     definition : str, optional
         ROI definition to draw; by default the first in `tests`.
     """
@@ -208,9 +207,11 @@ def draw_tracking(
     for panel in panels[len(tests) :]:
         panel.set_axis_off()
     in_unit = f" ({plain(unit)})" if unit else ""
-    figure.supxlabel(f"Attenuation{in_unit}; {sign_note}", fontsize=8)
+    figure.supxlabel(
+        f"Attenuation{in_unit}; {LOWERED.format(act=plain(act))}", fontsize=8
+    )
     for panel in panels[::n_columns]:
-        panel.set_ylabel(_label(relief_label, relief_note))
+        panel.set_ylabel(_label(relief_label, MORE_RELIEF.format(act=plain(act))))
     return figure
 
 
@@ -221,7 +222,7 @@ def draw_coupling(
     test: Mapping,
     *,
     relief_label: str = "Relief",
-    relief_note: str = MORE_RELIEF,
+    act: str = "holding",
 ) -> Figure:
     """Draw relief against each subject's coupling with the receptor map.
 
@@ -232,8 +233,8 @@ def draw_coupling(
         relief.tsv.
     test : mapping
         One row of tests/coupling.tsv: receptor, contrast, effect, low, high, p.
-    relief_label, relief_note : str
-        Label of the relief axis; what positive relief means.
+    relief_label, act : str
+        Label of the relief axis; what is to bring relief.
     """
     chosen = (coupling["contrast"] == test["contrast"]) & (
         coupling["receptor"] == test["receptor"]
@@ -249,7 +250,7 @@ def draw_coupling(
         "Coupling: Fisher z of the subject's correlation of\n"
         "attenuation with binding; above 0: follows the receptors"
     )
-    panel.set_ylabel(_label(relief_label, relief_note))
+    panel.set_ylabel(_label(relief_label, MORE_RELIEF.format(act=plain(act))))
     return figure
 
 
@@ -263,7 +264,7 @@ def draw_correspondence(
     *,
     unit: str = "",
     receptor_label: str = "Receptor binding",
-    sign_note: str = HOLDING_LOWERED,
+    act: str = "holding",
 ) -> Figure:
     """Draw group attenuation against binding, and r against the map null.
 
@@ -280,8 +281,8 @@ def draw_correspondence(
     test : mapping
         A row of tests/correspondence.tsv: effect, null_low, null_high, p_map,
         p_subject and method.
-    unit, receptor_label, sign_note : str
-        Unit of attenuation, label of the binding axis, what positive means.
+    unit, receptor_label, act : str
+        Unit of attenuation, label of the binding axis, what is to lower the response.
     """
     binding, group = np.asarray(binding, float), np.asarray(group, float)
     figure = Figure(figsize=(WIDTH, 82 * MM), layout="constrained")
@@ -289,7 +290,7 @@ def draw_correspondence(
     _draw_parcels(scatter, binding, group, np.asarray(structure))
     in_unit = f" ({plain(unit)})" if unit else ""
     scatter.set_xlabel(plain(receptor_label))
-    scatter.set_ylabel(f"Group attenuation{in_unit}\n{sign_note}")
+    scatter.set_ylabel(f"Group attenuation{in_unit}\n{LOWERED.format(act=plain(act))}")
     _draw_null(histogram, np.asarray(null_r, float), test)
     return figure
 

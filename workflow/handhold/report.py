@@ -88,8 +88,8 @@ def render(
     Parameters
     ----------
     study : mapping
-        title (str) and, where known: study, source, unit, sign (str; what a positive
-        attenuation means), config (str, resolved YAML), command (str), simulated
+        title (str) and, where known: study, source, unit, act (str; what is to lower the
+        response), config (str, resolved YAML), command (str), simulated
         (bool), modelled_maps (list of names), versions (name to version), inputs
         (list of {path, sha256}), citations (list of {what, citation, licence}).
     results : mapping of str to DataFrame
@@ -137,7 +137,7 @@ _STUDY = {
     "study": "",
     "source": "",
     "unit": "",
-    "sign": "above 0, holding lowered the response",
+    "act": "holding",
     "config": "",
     "command": "",
     "simulated": False,

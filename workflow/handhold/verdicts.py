@@ -240,8 +240,8 @@ def answer_correspondence(
         INCONCLUSIVE: f"Whether attenuation ({contrast}) follows {label} binding is open.",
     }[row["verdict"]]
     reason = (
-        f"{row['reason']}: both nulls have to pass; the map null gives p = {row['p_map']:.3g}, "
-        f"the subject null p = {row['p_subject']:.3g}"
+        f"{row['reason']}: both nulls have to pass; the map null gives {_p(row['p_map'])}, "
+        f"the subject null {_p(row['p_subject'])}"
     )
     return _answer("Q2", row["verdict"], sentence, reason, row.to_frame().T)
 
@@ -297,8 +297,8 @@ def answer_specificity(
         INCONCLUSIVE: f"Attenuation ({contrast}) cannot be called specific to {target['label']}.",
     }[verdict]
     reason += (
-        f". The other maps explain R2 = {target['r_squared']:.2f} of the target, which correlates "
-        f"r = {target['r_with_y']:.2f} with the front-to-back axis"
+        f". The other maps explain R2 = {_share(target['r_squared'])} of the target, which "
+        f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis"
     )
     return _answer("Q5", verdict, sentence, reason, own[own["target"]])
 
@@ -326,6 +326,15 @@ def _answer(
         "reason": reason,
         "inputs": rows.to_dict("records"),
     }
+
+
+def _p(value: float) -> str:
+    return "p < .001" if value < 0.001 else f"p = {_share(value, 3)}"
+
+
+def _share(value: float, digits: int = 2) -> str:
+    """Write a number that cannot exceed 1 without its leading zero, as the field does."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1)
 
 
 def _torn(own: pd.DataFrame, primary: pd.DataFrame) -> list[str]:

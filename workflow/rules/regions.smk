@@ -17,9 +17,11 @@ rule define_regions:
     log:
         f"{OUT}/logs/define_regions.txt",
     params:
+        **choose(
+            "regions", "definitions", "parcels", "min_parcel_voxels", "tiny_parcels"
+        ),
         data_root=CONFIG["data_root"],
         orientation=CONFIG["maps"].get("analyze_orientation"),
-        **choose("regions", "definitions", "parcels", "min_parcel_voxels", "tiny_parcels"),
     script:
         "../scripts/define_regions.py"
 
@@ -37,7 +39,9 @@ rule read_subject:
     log:
         f"{OUT}/logs/read_subject/{{label}}.txt",
     params:
-        rows=lambda wildcards: STUDY.manifest.of(STUDY.labels[wildcards.label]).to_dict("list"),
+        rows=lambda wildcards: STUDY.manifest.of(
+            STUDY.labels[wildcards.label]
+        ).to_dict("list"),
         orientation=CONFIG["maps"].get("analyze_orientation"),
         zero_is_missing=CONFIG["maps"]["zero_is_missing"],
     script:
@@ -48,7 +52,9 @@ rule join_regions:
     """Which regions does each subject's image cover?"""
     input:
         rois=expand(f"{OUT}/regions/subjects/{{label}}_rois.tsv", label=STUDY.labels),
-        parcels=expand(f"{OUT}/regions/subjects/{{label}}_parcels.tsv", label=STUDY.labels),
+        parcels=expand(
+            f"{OUT}/regions/subjects/{{label}}_parcels.tsv", label=STUDY.labels
+        ),
         definitions=rules.define_regions.output.definitions,
         code=modules("coverage", "io"),
     output:

@@ -194,7 +194,11 @@ if "Q5" in QUESTIONS:
 rule record_provenance:
     """From which files, choices and versions do the numbers come?"""
     input:
-        images=[path for subject in STUDY.manifest.subjects for path in STUDY.paths(subject)],
+        images=[
+            path
+            for subject in STUDY.manifest.subjects
+            for path in STUDY.paths(subject)
+        ],
         maps=list(STUDY.receptors["path"]),
         tables=STUDY.tables,
         atlases=STUDY.atlas_files,
@@ -241,7 +245,9 @@ rule write_report:
     log:
         f"{OUT}/logs/write_report.txt",
     params:
-        study={name: CONFIG[name] for name in ("study", "title", "source", "unit", "act")},
+        study={
+            name: CONFIG[name] for name in ("study", "title", "source", "unit", "act")
+        },
         figures={
             "contrast": PRIMARY,
             "definition": DEFINITION,

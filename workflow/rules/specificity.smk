@@ -13,7 +13,9 @@ if CONFIG["receptors"]["panel"]:
         log:
             f"{OUT}/logs/test_specificity.txt",
         params:
-            maps=STUDY.receptors[["receptor", "label", "unit", "citation"]].to_dict("list"),
+            maps=STUDY.receptors[["receptor", "label", "unit", "citation"]].to_dict(
+                "list"
+            ),
             level=CONFIG["tests"]["level"],
             nulls=choose("nulls", "n", "procedure", "method", "min_parcels"),
             verdicts=CONFIG["verdicts"],

@@ -30,7 +30,9 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/test_tracking.txt",
         params:
-            tests=choose("tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"),
+            tests=choose(
+                "tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"
+            ),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],
         script:
@@ -47,7 +49,9 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/test_coupling.txt",
         params:
-            tests=choose("tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"),
+            tests=choose(
+                "tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"
+            ),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],
         script:

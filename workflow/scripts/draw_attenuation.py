@@ -10,5 +10,6 @@ figure = figures.draw_attenuation(
     read_results(snakemake.input.tests[0]),
     snakemake.params.unit,
     definition=snakemake.params.definition,
+    act=snakemake.params.act,
 )
 figures.save(figure, snakemake.output[0].removesuffix(".svg"))

@@ -22,6 +22,7 @@ figure = figures.draw_correspondence(
     null_r,
     test,
     unit=chosen.unit,
+    act=chosen.act,
     receptor_label=chosen.receptor,
 )
 figures.save(figure, snakemake.output[0].removesuffix(".svg"))

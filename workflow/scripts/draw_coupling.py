@@ -12,5 +12,6 @@ figure = figures.draw_coupling(
     read_results(snakemake.input.relief[0]),
     tests[tests["contrast"] == snakemake.params.contrast].iloc[0],
     relief_label=snakemake.params.relief,
+    act=snakemake.params.act,
 )
 figures.save(figure, snakemake.output[0].removesuffix(".svg"))

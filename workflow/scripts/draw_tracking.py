@@ -17,5 +17,6 @@ figure = figures.draw_tracking(
     unit=snakemake.params.unit,
     definition=snakemake.params.definition,
     relief_label=snakemake.params.relief,
+    act=snakemake.params.act,
 )
 figures.save(figure, snakemake.output[0].removesuffix(".svg"))
