@@ -24,7 +24,10 @@ SMALL = {
         {"name": "partner", "baseline": "alone", "held": "partner"},
         {"name": "stranger", "baseline": "alone", "held": "stranger"},
     ],
-    "receptors": {"target": "MOR_modelled", "panel": ["decoy_front", "decoy_patches_1"]},
+    "receptors": {
+        "target": "MOR_modelled",
+        "panel": ["decoy_front", "decoy_patches_1"],
+    },
     "regions": {"min_parcel_voxels": 2},
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
     "nulls": {"n": 999},
@@ -93,11 +96,21 @@ def changed(**sections) -> dict:
 
 def test_every_promised_output_is_there(checkout):
     results = checkout.folder / "results" / "small"
-    promised = (
-        "regions/rois regions/parcels attenuation/rois attenuation/parcels relief "
-        "tests/attenuation tests/correspondence tests/tracking tests/coupling "
-        "tests/specificity exclusions manifest provenance/inputs"
-    ).split()
+    promised = [
+        "regions/rois",
+        "regions/parcels",
+        "attenuation/rois",
+        "attenuation/parcels",
+        "relief",
+        "tests/attenuation",
+        "tests/correspondence",
+        "tests/tracking",
+        "tests/coupling",
+        "tests/specificity",
+        "exclusions",
+        "manifest",
+        "provenance/inputs",
+    ]
     for name in promised:
         columns = checkout.table(name).columns
         meanings = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
@@ -131,14 +144,18 @@ def test_every_subject_and_cell_arrives(checkout):
 def test_planted_slopes_are_recovered_through_the_whole_line(checkout):
     """Each person's slope of attenuation on binding is gain x slope, as planted."""
     truth = json.loads(
-        (checkout.folder / "results/small/simulated/truth.json").read_text(encoding="utf-8")
+        (checkout.folder / "results/small/simulated/truth.json").read_text(
+            encoding="utf-8"
+        )
     )
     attenuation = checkout.table("attenuation/parcels")
     wide = attenuation[attenuation["contrast"] == "partner"].pivot(
         index="subject", columns="region", values="attenuation"
     )
     binding = checkout.table("receptors/parcels")
-    binding = binding[binding["receptor"] == "MOR_modelled"].set_index("region")["binding"]
+    binding = binding[binding["receptor"] == "MOR_modelled"].set_index("region")[
+        "binding"
+    ]
     regions = wide.columns[wide.notna().all() & binding[wide.columns].notna()]
     x = binding[regions].to_numpy()
     slopes = np.polyfit(x, wide[regions].to_numpy().T, 1)[0]
@@ -189,14 +206,26 @@ def test_an_edited_module_reruns_its_rules(checkout):
     finally:
         module.write_text(kept, encoding="utf-8")
     assert "test_specificity" in planned
-    assert not planned & {"read_subject", "attenuate", "test_attenuation", "test_tracking"}
+    assert not planned & {
+        "read_subject",
+        "attenuate",
+        "test_attenuation",
+        "test_tracking",
+    }
 
 
 def test_the_same_seed_gives_the_same_bytes_on_one_core(checkout):
     tests = checkout.folder / "results" / "small" / "tests"
     before = {path.name: path.read_bytes() for path in tests.iterdir()}
-    rules = ("test_attenuation", "test_tracking", "test_correspondence", "test_specificity")
-    done = checkout.snakemake(SMALL, "--cores", "1", "--forcerun", *rules, "--until", *rules)
+    rules = (
+        "test_attenuation",
+        "test_tracking",
+        "test_correspondence",
+        "test_specificity",
+    )
+    done = checkout.snakemake(
+        SMALL, "--cores", "1", "--forcerun", *rules, "--until", *rules
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert {path.name: path.read_bytes() for path in tests.iterdir()} == before
 
@@ -204,7 +233,10 @@ def test_the_same_seed_gives_the_same_bytes_on_one_core(checkout):
 def test_the_simulated_study_read_as_maps_gives_the_same_tests(checkout):
     simulated = "results/small/simulated"
     config = {
-        **{key: SMALL[key] for key in ("title", "seed", "contrasts", "regions", "tests")},
+        **{
+            key: SMALL[key]
+            for key in ("title", "seed", "contrasts", "regions", "tests")
+        },
         "study": "as_maps",
         "source": "maps",
         "maps": {
@@ -226,7 +258,9 @@ def test_the_simulated_study_read_as_maps_gives_the_same_tests(checkout):
     assert done.returncode == 0, done.stdout[-3000:]
     results = checkout.folder / "results"
     for name in ("attenuation/rois.tsv", "tests/attenuation.tsv"):
-        assert (results / "as_maps" / name).read_bytes() == (results / "small" / name).read_bytes()
+        assert (results / "as_maps" / name).read_bytes() == (
+            results / "small" / name
+        ).read_bytes()
 
 
 def test_a_misspelled_key_is_one_sentence_and_writes_nothing(checkout):
@@ -245,7 +279,13 @@ def test_a_truncated_image_is_named_and_leaves_no_half_table(checkout):
     image.write_bytes(kept[: len(kept) // 2])
     try:
         done = checkout.snakemake(
-            SMALL, "--cores", "1", "--rerun-triggers", "mtime", "--until", "read_subject"
+            SMALL,
+            "--cores",
+            "1",
+            "--rerun-triggers",
+            "mtime",
+            "--until",
+            "read_subject",
         )
     finally:
         image.write_bytes(kept)
