@@ -97,19 +97,14 @@ def changed(**sections) -> dict:
 def test_every_promised_output_is_there(checkout):
     results = checkout.folder / "results" / "small"
     promised = [
-        "regions/rois",
-        "regions/parcels",
-        "attenuation/rois",
-        "attenuation/parcels",
-        "relief",
-        "tests/attenuation",
-        "tests/correspondence",
-        "tests/tracking",
-        "tests/coupling",
-        "tests/specificity",
-        "exclusions",
-        "manifest",
-        "provenance/inputs",
+        *("regions/rois", "regions/parcels", "attenuation/rois", "attenuation/parcels"),
+        *(
+            "tests/attenuation",
+            "tests/correspondence",
+            "tests/tracking",
+            "tests/coupling",
+        ),
+        *("tests/specificity", "relief", "exclusions", "manifest", "provenance/inputs"),
     ]
     for name in promised:
         columns = checkout.table(name).columns
