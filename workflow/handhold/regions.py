@@ -7,7 +7,7 @@ coverage is measured against.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,18 +158,24 @@ def restrict(cloud: Cloud, where: str) -> Cloud:
 
 
 def unite(clouds: list[Cloud], name: str) -> Cloud:
-    """Join clouds into one region; a place that several hold is counted once."""
+    """Join clouds into one region; a place that several hold is counted once, by the first."""
+    clouds = _refine(clouds)
     points = np.concatenate([cloud.points for cloud in clouds])
     weight = np.concatenate([cloud.weight for cloud in clouds])
-    finest = np.min([cloud.spacing for cloud in clouds], axis=0)
-    _, first = np.unique(_cells(points, finest), axis=0, return_index=True)
-    keep = np.sort(first)
-    spacing = np.max([cloud.spacing for cloud in clouds], axis=0)
-    return Cloud(points[keep], np.zeros(len(keep), int), weight[keep], (name,), spacing)
+    spacing = clouds[0].spacing
+    owner = np.repeat(np.arange(len(clouds)), [len(cloud.points) for cloud in clouds])
+    places, place = np.unique(_cells(points, spacing), axis=0, return_inverse=True)
+    first = np.full(len(places), len(clouds))
+    np.minimum.at(first, place, owner)
+    # points of one cloud never drive each other out: its volume is its own
+    keep = first[place] == owner
+    n_points = int(keep.sum())
+    return Cloud(points[keep], np.zeros(n_points, int), weight[keep], (name,), spacing)
 
 
 def stack(clouds: list[Cloud]) -> Cloud:
     """Put regions side by side in one cloud; they may overlap."""
+    clouds = _refine(clouds)
     offsets = np.cumsum([0] + [len(cloud.names) for cloud in clouds])
     return Cloud(
         np.concatenate([cloud.points for cloud in clouds]),
@@ -178,7 +184,7 @@ def stack(clouds: list[Cloud]) -> Cloud:
         ),
         np.concatenate([cloud.weight for cloud in clouds]),
         tuple(name for cloud in clouds for name in cloud.names),
-        np.max([cloud.spacing for cloud in clouds], axis=0),
+        clouds[0].spacing,
     )
 
 
@@ -323,7 +329,8 @@ def _cloud(
 ) -> Cloud:
     points = inside @ affine[:3, :3].T + affine[:3, 3]
     volume = abs(np.linalg.det(affine[:3, :3]))
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    # along x, y and z in mm, whichever axis of the atlas runs there
+    spacing = np.abs(affine[:3, :3]).sum(axis=1)
     return Cloud(points, region, weight * volume, names, spacing)
 
 
@@ -338,13 +345,26 @@ def _nearest(points: NDArray, affine: NDArray) -> NDArray:
     return np.floor(voxel + 0.5).astype(np.int64)
 
 
-def _densify(cloud: Cloud, affine: NDArray) -> Cloud:
-    """Split points that lie farther apart than image voxels, so that no voxel is jumped over.
+def _refine(clouds: list[Cloud]) -> list[Cloud]:
+    """Bring clouds to one spacing, the finest along each axis.
 
-    Assumes that the axes of the atlas are those of MNI space, as all atlases of the field are.
+    One cloud has one spacing: under a coarse one, points of a fine atlas would be smeared over
+    the voxels around them; under a fine one, points of a coarse atlas would leave holes.
     """
+    finest = np.min([cloud.spacing for cloud in clouds], axis=0)
+    refined = [_split(cloud, finest) for cloud in clouds]
+    return [replace(cloud, spacing=finest) for cloud in refined]
+
+
+def _densify(cloud: Cloud, affine: NDArray) -> Cloud:
+    """Split points that lie farther apart than image voxels, so that no voxel is jumped over."""
     voxel = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min()
-    pieces = np.ceil(cloud.spacing / voxel - 1e-6).astype(int)
+    return _split(cloud, np.full(3, voxel))
+
+
+def _split(cloud: Cloud, longest: NDArray) -> Cloud:
+    """Split points evenly until they lie at most `longest` (3,) mm apart along x, y and z."""
+    pieces = np.ceil(cloud.spacing / longest - 1e-6).astype(int)
     if (pieces == 1).all():
         return cloud
     steps = [
