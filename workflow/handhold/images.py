@@ -35,7 +35,9 @@ class Grid:
     @property
     def voxel_volume(self) -> float:
         """Volume of one voxel, mm^3."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+        # not np.linalg.det, which goes through logarithms: 2 x 2 x 2 must be 8
+        x, y, z = self.affine[:3, :3].T
+        return float(abs(np.dot(x, np.cross(y, z))))
 
 
 @dataclass(frozen=True)

@@ -148,29 +148,20 @@ def restrict(cloud: Cloud, where: str) -> Cloud:
             raise ValueError(f"{clause.strip()!r} is not of the form 'y >= 0'")
         axis, sign, bound = match.groups()
         keep &= COMPARE[sign](cloud.points[:, AXES[axis]], float(bound))
-    return Cloud(
-        cloud.points[keep],
-        cloud.region[keep],
-        cloud.weight[keep],
-        cloud.names,
-        cloud.spacing,
-    )
+    return _select(cloud, keep)
 
 
 def unite(clouds: list[Cloud], name: str) -> Cloud:
     """Join clouds into one region; a place that several hold is counted once, by the first."""
     clouds = _refine(clouds)
-    points = np.concatenate([cloud.points for cloud in clouds])
-    weight = np.concatenate([cloud.weight for cloud in clouds])
-    spacing = clouds[0].spacing
-    owner = np.repeat(np.arange(len(clouds)), [len(cloud.points) for cloud in clouds])
-    places, place = np.unique(_cells(points, spacing), axis=0, return_inverse=True)
-    first = np.full(len(places), len(clouds))
-    np.minimum.at(first, place, owner)
-    # points of one cloud never drive each other out: its volume is its own
-    keep = first[place] == owner
-    n_points = int(keep.sum())
-    return Cloud(points[keep], np.zeros(n_points, int), weight[keep], (name,), spacing)
+    kept: list[Cloud] = []
+    for cloud in clouds:
+        held = np.zeros(len(cloud.points), dtype=bool)
+        for earlier in kept:
+            held |= _holds(earlier, cloud.points)
+        kept.append(_select(cloud, ~held))
+    joined = stack(kept)
+    return replace(joined, region=np.zeros_like(joined.region), names=(name,))
 
 
 def stack(clouds: list[Cloud]) -> Cloud:
@@ -184,7 +175,7 @@ def stack(clouds: list[Cloud]) -> Cloud:
         ),
         np.concatenate([cloud.weight for cloud in clouds]),
         tuple(name for cloud in clouds for name in cloud.names),
-        clouds[0].spacing,
+        np.max([cloud.spacing for cloud in clouds], axis=0),
     )
 
 
@@ -328,15 +319,32 @@ def _cloud(
     names: tuple[str, ...],
 ) -> Cloud:
     points = inside @ affine[:3, :3].T + affine[:3, 3]
-    volume = abs(np.linalg.det(affine[:3, :3]))
     # along x, y and z in mm, whichever axis of the atlas runs there
     spacing = np.abs(affine[:3, :3]).sum(axis=1)
-    return Cloud(points, region, weight * volume, names, spacing)
+    return Cloud(points, region, weight * spacing.prod(), names, spacing)
 
 
 def _cells(points: NDArray, size: NDArray) -> NDArray:
     # floor(x + 1/2): numpy's round to even would put 1.5 and 2.5 into the same cell
     return np.floor(points / size + 0.5).astype(np.int64)
+
+
+def _select(cloud: Cloud, keep: NDArray) -> Cloud:
+    return replace(
+        cloud,
+        points=cloud.points[keep],
+        region=cloud.region[keep],
+        weight=cloud.weight[keep],
+    )
+
+
+def _holds(cloud: Cloud, points: NDArray) -> NDArray:
+    """Tell which points (n_points, 3) lie in a voxel of the cloud."""
+    if not len(cloud.points):
+        return np.zeros(len(points), dtype=bool)
+    both = np.concatenate([cloud.points, points]) - cloud.points[0]
+    _, voxel = np.unique(_cells(both, cloud.spacing), axis=0, return_inverse=True)
+    return np.isin(voxel[len(cloud.points) :], voxel[: len(cloud.points)])
 
 
 def _nearest(points: NDArray, affine: NDArray) -> NDArray:
@@ -346,14 +354,13 @@ def _nearest(points: NDArray, affine: NDArray) -> NDArray:
 
 
 def _refine(clouds: list[Cloud]) -> list[Cloud]:
-    """Bring clouds to one spacing, the finest along each axis.
+    """Split clouds to the finest spacing among them.
 
     One cloud has one spacing: under a coarse one, points of a fine atlas would be smeared over
     the voxels around them; under a fine one, points of a coarse atlas would leave holes.
     """
     finest = np.min([cloud.spacing for cloud in clouds], axis=0)
-    refined = [_split(cloud, finest) for cloud in clouds]
-    return [replace(cloud, spacing=finest) for cloud in refined]
+    return [_split(cloud, finest) for cloud in clouds]
 
 
 def _densify(cloud: Cloud, affine: NDArray) -> Cloud:
