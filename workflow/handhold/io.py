@@ -61,7 +61,9 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
             "Save it again in that form."
         ) from error
     # UTF-16 without its mark is valid UTF-8, in which every other character is null
-    if lines.apply(lambda column: column.str.contains("\0", regex=False)).any(axis=None):
+    if lines.apply(lambda column: column.str.contains("\0", regex=False, na=False)).any(
+        axis=None
+    ):
         raise StudyError(
             f"the table {path} ({key}) is not UTF-8 text: it holds null characters, as UTF-16 "
             "does. Save it again as UTF-8."
