@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from handhold import io
 from handhold.errors import StudyError
 from handhold.regions import Cloud
