@@ -4,17 +4,25 @@ This module holds the one definition of attenuation and its one sign. Nothing el
 conditions.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from handhold.bayes import ttest_bf10
-from handhold.estimate import detectable_dz, one_sample
+from handhold.estimate import OneSample, detectable_dz, one_sample
 from handhold.permutation import flip_signs
 
 CELL = ["condition", "cue", "contrast"]
+RENAMED = {"mean": "effect", "t": "statistic"}
+# The numbers of a test, all of which stand in the table even where no test has any.
+NUMBERS = [
+    *(field.name for field in fields(OneSample) if field.name not in RENAMED),
+    *RENAMED.values(),
+    "bf10",
+    "detectable_dz",
+]
 
 
 def attenuation(response_baseline: NDArray, response_held: NDArray) -> NDArray:
@@ -113,12 +121,12 @@ def assess_attenuation(
         )
         flips = flip_signs(wide.to_numpy(), tests["n_permutations"], rng)
         rows = [
-            _row(values.dropna().to_numpy(), tests, verdicts)
-            for _, values in wide.items()
+            _row(values.dropna().to_numpy(), t, tests, verdicts)
+            for (_, values), t in zip(wide.items(), flips.t, strict=True)
         ]
         pieces.append(
             wide.columns.to_frame(index=False).join(
-                pd.DataFrame(rows).assign(
+                pd.DataFrame(rows, columns=NUMBERS).assign(
                     p=flips.p,
                     p_fwe=flips.p_fwe,
                     n_permutations=flips.n_permutations,
@@ -149,17 +157,15 @@ def _attenuation_of(
     return values.rename("attenuation").reset_index().assign(contrast=contrast["name"])
 
 
-def _row(values: NDArray, tests: dict, verdicts: dict) -> dict:
-    """Return the numbers of one test; a region with fewer than three values has none."""
-    if len(values) < 3 or np.ptp(values) == 0:
+def _row(values: NDArray, t: float, tests: dict, verdicts: dict) -> dict:
+    """Return the numbers of one test; what the sign flips cannot test (t is nan) has none."""
+    if np.isnan(t):
         return {"n": len(values)}
     found = asdict(
         one_sample(values, level=tests["level"], smallest_dz=tests["smallest_dz"])
     )
     return {
-        **{name: found[name] for name in found if name not in ("mean", "t")},
-        "effect": found["mean"],
-        "statistic": found["t"],
+        **{RENAMED.get(name, name): value for name, value in found.items()},
         "bf10": ttest_bf10(found["t"], found["n"], scale=tests["bayes_scale"]),
         "detectable_dz": detectable_dz(
             found["n"], power=verdicts["power"], alpha=verdicts["alpha"]

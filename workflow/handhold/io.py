@@ -60,8 +60,16 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
             f"{'comma' if separator == ',' else 'tab'}-separated UTF-8 text: {error}. "
             "Save it again in that form."
         ) from error
+    # UTF-16 without its mark is valid UTF-8, in which every other character is null
+    if lines.apply(lambda column: column.str.contains("\0", regex=False, na=False)).any(
+        axis=None
+    ):
+        raise StudyError(
+            f"the table {path} ({key}) is not UTF-8 text: it holds null characters, as UTF-16 "
+            "does. Save it again as UTF-8."
+        )
     # The suffix settles the separator, so that one column of a comma file read by tabs is a fault.
-    header = [str(name).strip() for name in lines.iloc[0]]
+    header = [name.strip() or "without a name" for name in lines.iloc[0]]
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise StudyError(

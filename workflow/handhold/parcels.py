@@ -72,7 +72,8 @@ def select_parcels(
         )
         .merge(definitions[["region", *AXES]], on="region", validate="many_to_one")
     )
-    few = table["n_subjects"] < min_subjects * n_subjects
+    # a quotient, since 0.56 * 25 is a little more than 14
+    few = table["n_subjects"] / n_subjects < min_subjects
     table["reason"] = None
     table.loc[few, "reason"] = "covered in too few subjects"
     table.loc[table["binding"].isna(), "reason"] = f"not covered by {target}"
@@ -217,7 +218,8 @@ def assess_specificity(
     Raises
     ------
     StudyError
-        If fewer than `nulls["min_parcels"]` parcels are covered by every map.
+        If fewer than `nulls["min_parcels"]` parcels are covered by every map, or fewer of a
+        structure than its own nulls need.
     """
     wide = receptors.pivot(index="region", columns="receptor", values="binding")
     wide = wide[maps["receptor"]].dropna()
@@ -228,6 +230,7 @@ def assess_specificity(
         _require_parcels(
             own, f"{contrast}, all maps of receptors.panel", nulls["min_parcels"]
         )
+        _require_structures(own, contrast)
         bindings = wide.loc[own["region"]].to_numpy().T
         structure = own["structure"].to_numpy()
         surrogates = moran_by_structure(
@@ -344,4 +347,16 @@ def _require_parcels(own: pd.DataFrame, what: str, min_parcels: int) -> None:
             f"{what}: {n_parcels} parcels have both attenuation and binding ({listed}); inference "
             f"over parcels needs {min_parcels} (nulls.min_parcels). Choose a finer atlas in "
             "regions.parcels, a smaller regions.min_parcel_voxels, or images that cover more."
+        )
+
+
+def _require_structures(own: pd.DataFrame, contrast: str) -> None:
+    sizes = own["structure"].value_counts()
+    small = sizes[sizes < MIN_PARCELS]
+    if len(small):
+        listed = ", ".join(f"{n} parcels of {name}" for name, n in small.items())
+        raise StudyError(
+            f"{contrast}: all maps of receptors.panel together cover {listed}; the nulls of a "
+            f"structure need {MIN_PARCELS}. receptors/parcels.tsv shows which map lacks "
+            "them (n/a): take it out of receptors.panel."
         )

@@ -64,7 +64,7 @@ def list_images(table: pd.DataFrame, maps: dict, contrasts: list[dict]) -> Manif
     excluded = _exclusions(table, rows, maps)
     kept = rows[~rows["subject"].isin(excluded["subject"]) & _included(table, maps)]
     faults = [
-        *_incomplete_rows(kept, table),
+        *_incomplete_rows(kept, table, maps),
         *_unknown_cues(kept),
         *_duplicates(kept, table),
         *_shared_images(kept, table),
@@ -113,26 +113,39 @@ def plain_subject(label: str) -> str:
 
 
 def file_label(subject: str) -> str:
-    """Return a file-safe label: BIDS labels as they are, others with a checksum of the text."""
-    if re.fullmatch(r"[A-Za-z0-9]+", subject):
+    """Return a file-safe label: BIDS labels as they are, others with a checksum of the text.
+
+    So are labels of more than 40 characters, since file systems bound the length of a name.
+    """
+    if re.fullmatch(r"[A-Za-z0-9]{1,40}", subject):
         return subject
     safe = re.sub(r"[^A-Za-z0-9]", "", subject)[:40]
     return f"{safe}x{hashlib.sha256(subject.encode()).hexdigest()[:8]}"
 
 
 def _require_columns(table: pd.DataFrame, maps: dict) -> None:
-    named = {f"maps.columns.{role}": name for role, name in maps["columns"].items()}
-    named |= {f"maps.include.{name}": name for name in maps["include"]}
+    named = [(f"maps.columns.{role}", name) for role, name in maps["columns"].items()]
+    named += [(f"maps.include.{name}", name) for name in maps["include"]]
     if "exclude_column" in maps:
-        named["maps.exclude_column"] = maps["exclude_column"]
+        named.append(("maps.exclude_column", maps["exclude_column"]))
     for key in ("image_template", "variance_template"):
-        named |= {f"maps.{key}": name for name in _places(maps.get(key, ""))}
-    absent = [f"{name} ({key})" for key, name in named.items() if name not in table]
+        named += [(f"maps.{key}", name) for name in _named_places(maps, key)]
+    absent = [f"{name} ({key})" for key, name in named if name not in table]
     if absent:
         raise StudyError(
             f"{maps['table']} (maps.table) has no column {', '.join(absent)}; it has "
             f"{', '.join(table.columns)}."
         )
+
+
+def _named_places(maps: dict, key: str) -> list[str]:
+    try:
+        return _places(maps.get(key, ""))
+    except ValueError as error:
+        raise StudyError(
+            f"maps.{key} is {maps[key]!r}: {error}. Write a column of the table as {{column}}, "
+            "and a brace of the path twice."
+        ) from error
 
 
 def _places(template: str) -> list[str]:
@@ -209,19 +222,21 @@ def _line(table: pd.DataFrame, index: int) -> str:
     return f"line {table.index.get_loc(index) + 2}"
 
 
-def _incomplete_rows(rows: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+def _incomplete_rows(rows: pd.DataFrame, table: pd.DataFrame, maps: dict) -> list[str]:
+    # a row that does not say what its image holds would be left out without a word
+    needed = ["subject", "image"]
+    needed += [role for role in CELL[1:4] if role in maps["columns"]]
     return [
         f"{_line(table, index)}: no {role}"
-        for role in ("subject", "image")
+        for role in needed
         for index in rows.index[rows[role].isna()]
     ]
 
 
 def _unknown_cues(rows: pd.DataFrame) -> list[str]:
-    cued = rows[rows["condition"].notna() | rows["cue"].notna()]
-    strange = sorted({str(cue) for cue in cued["cue"]} - set(CUES))
+    strange = sorted(set(rows["cue"].dropna()) - set(CUES))
     return [
-        f"the cue {cue} ({(cued['cue'].astype(str) == cue).sum()} rows) is not threat or safe; "
+        f"the cue {cue} ({(rows['cue'] == cue).sum()} rows) is not threat or safe; "
         "map the table's words with maps.rename.cue"
         for cue in strange
     ]

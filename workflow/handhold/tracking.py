@@ -18,6 +18,20 @@ from handhold.permutation import permute_correlations
 
 # Skipped correlation and BCa interval need this many points; below it only n is reported.
 MIN_SUBJECTS = 6
+# The numbers of a test, all of which stand in the table even where no test has any.
+NUMBERS = [
+    "n",
+    "effect",
+    "low",
+    "high",
+    "spearman",
+    "skipped",
+    "n_outliers",
+    "bf10",
+    "loo_low",
+    "loo_high",
+    "detectable_r",
+]
 
 
 def assess_tracking(
@@ -90,8 +104,11 @@ def correlate_people(
     by_rank = permute_correlations(
         ranks, rankdata(relief), tests["n_permutations"], rng
     )
-    rows = [_row(column, relief, tests, verdicts, rng) for column in measures.T]
-    return pd.DataFrame(rows).assign(
+    rows = [
+        _row(column, relief, r, tests, verdicts, rng)
+        for column, r in zip(measures.T, permuted.r, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=NUMBERS).assign(
         p=permuted.p,
         p_fwe=permuted.p_fwe,
         p_spearman=by_rank.p,
@@ -100,13 +117,15 @@ def correlate_people(
     )
 
 
-def _row(column: NDArray, relief: NDArray, tests: dict, verdicts: dict, rng) -> dict:
+def _row(
+    column: NDArray, relief: NDArray, r: float, tests: dict, verdicts: dict, rng
+) -> dict:
+    """Return the numbers of one test; none for few people, or where r is nan (no spread)."""
     present = np.isfinite(column)
     x, y = column[present], relief[present]
     n = len(x)
-    if n < MIN_SUBJECTS or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if n < MIN_SUBJECTS or np.isnan(r):
         return {"n": n}
-    r = pearson(x, y)
     low, high = bca_interval(
         x, y, pearson, n_bootstrap=tests["n_bootstrap"], level=tests["level"], rng=rng
     )

@@ -132,7 +132,15 @@ def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     """Add verdict and reason to the table of Q2: both nulls have to pass, with one sign."""
     torn = np.sign(table["effect"]) != np.sign(table["mean_r"])
     judged = judge_rows(table.assign(p=table["p"].where(~torn, 1.0)), "p", thresholds)
-    return judged.assign(p=table["p"])
+    # both p may pass, so that the rule's own reason would leave the reader guessing
+    passed = torn & (table["p"] <= thresholds["alpha"])
+    open_ = passed & (judged["verdict"] == INCONCLUSIVE)
+    return judged.assign(
+        p=table["p"],
+        reason=judged["reason"].mask(
+            open_, "the group map and the average person differ in sign"
+        ),
+    )
 
 
 def answer(
@@ -347,15 +355,17 @@ def _torn(own: pd.DataFrame, primary: pd.DataFrame) -> list[str]:
 
 
 def _power(rows: pd.DataFrame, question: str) -> str:
-    n = int(rows["n"].min())
-    if question == "Q1":
-        return (
-            f"With n = {n}, a single test detects a standardised mean of "
-            f"{rows['detectable_dz'].max():.2f} or more"
-        )
+    column, what = {
+        "Q1": ("detectable_dz", "standardised mean"),
+        "Q3": ("detectable_r", "correlation"),
+        "Q4": ("detectable_r", "correlation"),
+    }[question]
+    tested = rows.dropna(subset=[column])
+    if tested.empty:
+        return f"With n = {int(rows['n'].max())} at most, nothing could be tested"
     return (
-        f"With n = {n}, a single test detects a correlation of "
-        f"{rows['detectable_r'].max():.2f} or more"
+        f"With n = {int(tested['n'].min())}, a single test detects a {what} of "
+        f"{tested[column].max():.2f} or more"
     )
 
 

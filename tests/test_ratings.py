@@ -1,0 +1,229 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from handhold.errors import StudyError
+from handhold.ratings import RELIEF, relief, relieve
+
+PEOPLE = ["01", "02", "03"]
+PARTNER = {"name": "partner", "baseline": "alone", "held": "partner"}
+STRANGER = {"name": "stranger", "baseline": "alone", "held": "stranger"}
+OVER = {"name": "partner_over_stranger", "baseline": "stranger", "held": "partner"}
+READY = {"name": "ready", "image": "diff", "direction": "baseline_minus_held"}
+BASE = {"table": "study/ratings.tsv", "subject": "id", "higher_is": "more_unpleasant"}
+WIDE = {**BASE, "wide": {"alone": "r_alone", "partner": "r_partner"}}
+LONG = {**BASE, "long": {"condition": "who", "rating": "score"}}
+DIFFERENCE = {**BASE, "relief": {"ready": "drop"}}
+
+# unpleasantness of three people, alone and held; the third feels worse held
+ALONE, HELD = [60.0, 45.5, 30.0], [20.0, 45.5, 55.0]
+
+
+def wide_table():
+    return pd.DataFrame(
+        {
+            "id": PEOPLE,
+            "r_alone": [f"{score}" for score in ALONE],
+            "r_partner": [f"{score}" for score in HELD],
+        }
+    )
+
+
+def long_table():
+    rows = [
+        (subject, who, str(score))
+        for who, scores in (("alone", ALONE), ("partner", HELD))
+        for subject, score in zip(PEOPLE, scores, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["id", "who", "score"])
+
+
+def ready_table(drops=("40", "0", "-25")):
+    return pd.DataFrame({"id": PEOPLE, "drop": drops})
+
+
+def run(table, ratings, contrasts=(PARTNER,), **changes):
+    options = {"subjects": PEOPLE, "excluded": [], "rename": {}, **changes}
+    subjects = options.pop("subjects")
+    return relieve(table, ratings, list(contrasts), subjects, **options)
+
+
+def faults(*arguments, **changes):
+    with pytest.raises(StudyError) as caught:
+        run(*arguments, **changes)
+    assert "study/ratings.tsv (ratings.table)" in str(caught.value)
+    return [line[4:] for line in str(caught.value).splitlines() if line[:3] == "  -"]
+
+
+# --- The sign --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("higher_is", "expected"),
+    [("more_unpleasant", 40.0), ("more_relief", -40.0)],
+)
+def test_relief_is_positive_where_holding_helped(higher_is, expected):
+    assert relief(pd.Series([60.0]), pd.Series([20.0]), higher_is).item() == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "ratings"), [(wide_table(), WIDE), (long_table(), LONG)], ids="wl"
+)
+def test_relief_is_the_drop_in_unpleasantness(table, ratings):
+    found = run(table, ratings)
+    assert list(found) == RELIEF
+    assert found["subject"].tolist() == PEOPLE
+    assert found["relief"].tolist() == [60.0 - 20.0, 0.0, 30.0 - 55.0]
+    assert found["baseline"].tolist() == ALONE
+    assert found["held"].tolist() == HELD
+    turned = run(table, {**ratings, "higher_is": "more_relief"})
+    assert turned["relief"].tolist() == [-40.0, 0.0, 25.0]
+    assert turned["baseline"].tolist() == ALONE
+
+
+def test_a_ready_made_difference_is_turned_where_it_says_the_opposite():
+    found = run(ready_table(), {**DIFFERENCE, "higher_is": "more_relief"}, [READY])
+    assert found["relief"].tolist() == [40, 0, -25]
+    assert found[["baseline", "held"]].isna().all(axis=None)
+    # higher is more unpleasant: the column holds held minus baseline
+    turned = run(ready_table(), DIFFERENCE, [READY])
+    assert turned["relief"].tolist() == [-40, 0, 25]
+
+
+def test_partner_over_stranger_compares_the_two_hands():
+    table = wide_table().assign(r_stranger=["50", "40", "10"])
+    ratings = {**BASE, "wide": {**WIDE["wide"], "stranger": "r_stranger"}}
+    found = run(table, ratings, [PARTNER, STRANGER, OVER]).set_index("contrast")
+    assert found.loc["partner", "relief"].tolist() == [40, 0, -25]
+    assert found.loc["stranger", "relief"].tolist() == [10, 5.5, 20]
+    assert found.loc["partner_over_stranger", "relief"].tolist() == [30, -5.5, -45]
+
+
+# --- Joined by label -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_are_joined_by_person_and_never_by_place(seed):
+    for table, ratings in ((wide_table(), WIDE), (long_table(), LONG)):
+        shuffled = table.sample(frac=1, random_state=seed)
+        pd.testing.assert_frame_equal(run(shuffled, ratings), run(table, ratings))
+    found = run(wide_table(), WIDE, subjects=["03", "01", "02"])
+    assert found["subject"].tolist() == ["03", "01", "02"]
+    assert found["relief"].tolist() == [-25, 40, 0]
+
+
+def test_sub_is_no_part_of_a_label_and_zeros_are():
+    table = wide_table()
+    table["id"] = "sub-" + table["id"]
+    assert run(table, WIDE)["subject"].tolist() == PEOPLE
+    table["id"] = ["1", "2", "3"]
+    assert "sub-1 has a rating but no image" in faults(table, WIDE)
+
+
+def test_the_words_of_a_long_table_become_ours():
+    table = long_table().replace({"alone": "ctrl"})
+    found = run(table, LONG, rename={"ctrl": "alone"})
+    assert found["relief"].tolist() == [40, 0, -25]
+
+
+def test_conditions_that_no_contrast_needs_do_not_matter():
+    table = long_table()
+    other = pd.DataFrame({"id": ["01"], "who": ["rest"], "score": ["none"]})
+    found = run(pd.concat([table, other], ignore_index=True), LONG)
+    assert found["relief"].tolist() == [40, 0, -25]
+
+
+def test_excluded_people_are_ignored_faults_and_all():
+    stranger = pd.DataFrame(
+        {"id": ["sub-09", "09"], "r_alone": ["x", np.nan], "r_partner": ["1", "2"]}
+    )
+    table = pd.concat([wide_table(), stranger], ignore_index=True)
+    found = run(table, WIDE, excluded=["09"])
+    assert found["subject"].tolist() == PEOPLE
+    assert len(faults(table, WIDE)) == 4
+
+
+def test_contrasts_without_ratings_are_absent():
+    found = run(wide_table(), WIDE, [STRANGER, PARTNER, READY])
+    assert set(found["contrast"]) == {"partner"}
+    for ratings, table in ((WIDE, wide_table()), (LONG, long_table())):
+        assert faults(table, ratings, [STRANGER, READY]) == [
+            "no contrast has its ratings; compare contrasts with the section ratings"
+        ]
+    assert len(faults(ready_table(), DIFFERENCE, [PARTNER])) == 1
+
+
+# --- Faults, all at once ------------------------------------------------------------------
+
+
+def test_all_faults_are_listed_at_once():
+    table = pd.DataFrame(
+        [
+            ("01", "5", "4"),
+            ("01", "5", "4"),
+            ("02", "five", "inf"),
+            ("04", "1", "1"),
+            (np.nan, "2", "2"),
+        ],
+        columns=["id", "r_alone", "r_partner"],
+    )
+    assert faults(table, WIDE) == [
+        "sub-04 has a rating but no image",
+        "2 ratings have no subject",
+        "sub-01 has 2 ratings for alone",
+        "sub-01 has 2 ratings for partner",
+        "sub-02: the rating 'five' for alone is not a number",
+        "sub-02: the rating 'inf' for partner is not a number",
+        "sub-03 has an image but no rating for alone",
+        "sub-03 has an image but no rating for partner",
+    ]
+
+
+@pytest.mark.parametrize("word", ["1,5", "-inf", "1e999", "3/7", "0x10", "1_000", "~"])
+def test_what_is_not_a_number_is_refused(word):
+    table = wide_table()
+    table.loc[1, "r_alone"] = word
+    assert faults(table, WIDE) == [
+        f"sub-02: the rating {word!r} for alone is not a number"
+    ]
+
+
+@pytest.mark.parametrize(("word", "value"), [("1e1", 10), ("-0.5", -0.5), ("+3", 3)])
+def test_any_way_to_write_a_number_will_do(word, value):
+    table = ready_table((word, "1", "2"))
+    found = run(table, {**DIFFERENCE, "higher_is": "more_relief"}, [READY])
+    assert found["relief"].iloc[0] == value
+
+
+def test_a_blank_rating_is_missing_and_not_zero():
+    table = wide_table()
+    table["r_partner"] = np.nan
+    assert faults(table, WIDE) == [
+        f"sub-{subject} has an image but no rating for partner" for subject in PEOPLE
+    ]
+
+
+def test_a_long_table_that_lacks_one_cell_names_it():
+    assert faults(long_table().iloc[:-1], LONG) == [
+        "sub-03 has an image but no rating for partner"
+    ]
+
+
+def test_every_absent_column_is_named_with_its_key():
+    with pytest.raises(StudyError) as caught:
+        run(long_table(), {**WIDE, "subject": "person"})
+    for part in (
+        "person (ratings.subject)",
+        "r_alone (ratings.wide.alone)",
+        "r_partner (ratings.wide.partner)",
+        "it has id, who, score",
+    ):
+        assert part in str(caught.value)
+
+
+def test_the_table_is_not_changed():
+    table = long_table()
+    table["id"] = "sub-" + table["id"]
+    before = table.copy()
+    run(table, LONG)
+    pd.testing.assert_frame_equal(table, before)
