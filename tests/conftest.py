@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Scripts: how reference numbers were made, and how fast things are.
+collect_ignore = ["reference", "bench"]
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ LAYERS = {
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate", "study"),
-        *("figures", "tables", "report"),
+        *("extract", "provenance", "figures", "tables", "captions", "report"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {

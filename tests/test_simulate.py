@@ -116,7 +116,7 @@ def draw_relief(cohort):
 def test_same_cohort_same_bytes(study):
     first, second = hashes(study(SMALL)), hashes(study(SMALL, copy="b"))
     assert first == second
-    assert len(first) == 2 * 6 + 7
+    assert len(first) == 2 * 6 + 7 + 4
 
 
 def test_another_seed_changes_every_image_and_rating(study):
@@ -124,7 +124,11 @@ def test_another_seed_changes_every_image_and_rating(study):
     before, after = hashes(study(SMALL)), hashes(study(changed))
     same = {name for name in before if before[name] == after[name]}
     # What is modelled or described does not depend on chance.
-    assert same == {"images.tsv", "receptor.nii.gz", *simulate.SIDECARS}
+    assert same == {
+        "images.tsv",
+        *(row["file"] for row in simulate.RECEPTORS),
+        *simulate.SIDECARS,
+    }
 
 
 def test_adding_a_subject_changes_nobody(study):
@@ -132,7 +136,7 @@ def test_adding_a_subject_changes_nobody(study):
     after = study(Cohort(n_subjects=3, voxel_size_mm=6))
     old, new = hashes(before), hashes(after)
     kept = [name for name in old if name.endswith(".nii.gz")]
-    assert len(kept) == 2 * 6 + 1
+    assert len(kept) == 2 * 6 + len(simulate.RECEPTORS)
     assert all(old[name] == new[name] for name in kept)
     for name in ("images.tsv", "ratings.tsv"):
         assert (after / name).read_text().startswith((before / name).read_text())
