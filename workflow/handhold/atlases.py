@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -49,8 +50,20 @@ class Atlas:
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
-    """Read the registry of atlases by name; relative images start from `data_root`."""
+    """Read the registry of atlases by name; relative images start from `data_root`.
+
+    Raises
+    ------
+    StudyError
+        If the table lacks a column or names an atlas twice, or a package is not installed.
+    """
     table = _require_columns(read_table(path, "regions.atlases"), ATLAS_COLUMNS, path)
+    repeated = table["name"][table["name"].duplicated()].unique()
+    if len(repeated):
+        raise StudyError(
+            f"{path} (regions.atlases) has {', '.join(repeated)} in several rows; which one is "
+            "meant cannot be known. Rename or remove one."
+        )
     return {
         row["name"]: Atlas(
             row["name"],
@@ -160,42 +173,41 @@ def read_label_names(atlas: Atlas) -> dict[int, str]:
     `lut_pairs` (a line with the name, then one with code and colour), `names` (one name per
     line, codes from 1).
     """
-    try:
-        lines = Path(atlas.labels).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    if atlas.labels_format not in _PAIRS:
         raise StudyError(
-            f"the label table of the atlas {atlas.name} cannot be read: {error}. Paths start "
-            "from data_root; look at the column labels of regions.atlases."
-        ) from error
-    lines = [line.strip() for line in lines if line.strip()]
-    if atlas.labels_format == "id_name":
-        pairs = [line.split()[:2] for line in lines]
-    elif atlas.labels_format == "csv":
-        pairs = [line.split(",", 1) for line in lines[1:]]
-    elif atlas.labels_format == "lut_pairs":
-        pairs = [
-            (code.split()[0], name)
-            for name, code in zip(lines[::2], lines[1::2], strict=True)
-        ]
-    elif atlas.labels_format == "names":
-        pairs = list(enumerate(lines, start=1))
-    else:
-        raise StudyError(
-            f"atlas {atlas.name}: labels_format {atlas.labels_format!r} is not id_name, csv, "
-            "lut_pairs or names (regions.atlases)."
+            f"atlas {atlas.name}: labels_format {atlas.labels_format!r} is not "
+            f"{', '.join(_PAIRS)} (regions.atlases)."
         )
+    if atlas.labels is None:
+        raise StudyError(
+            f"atlas {atlas.name}: the kind {atlas.kind} needs a label table; name it in the "
+            "column labels of regions.atlases."
+        )
+    try:
+        lines = Path(atlas.labels).read_text(encoding="utf-8-sig").splitlines()
+        lines = [line.strip() for line in lines if line.strip()]
+        pairs = [
+            (int(code), name.strip())
+            for code, name in _PAIRS[atlas.labels_format](lines)
+        ]
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"the label table of the atlas {atlas.name}, {atlas.labels}, cannot be read as "
+            f"{atlas.labels_format}: {error}. Paths start from data_root; look at the columns "
+            "labels and labels_format of regions.atlases."
+        ) from error
     # index 0 is the background of a label image, and a region of a 4D atlas
     first = 0 if atlas.kind == "probabilistic" else 1
-    names = {int(code): name for code, name in pairs if int(code) >= first}
-    repeated = sorted(
-        {name for name in names.values() if list(names.values()).count(name) > 1}
-    )
-    if repeated:
-        raise StudyError(
-            f"atlas {atlas.name}: the label table {atlas.labels} names {', '.join(repeated)} "
-            "twice, so that its rows cannot be told apart."
-        )
-    return names
+    pairs = [(code, name) for code, name in pairs if code >= first]
+    for column in zip(*pairs, strict=True):
+        repeated = [str(entry) for entry, n in Counter(column).items() if n > 1]
+        if repeated:
+            raise StudyError(
+                f"atlas {atlas.name}: the label table {atlas.labels} (regions.atlases) has "
+                f"{', '.join(repeated)} in several rows, so that they cannot be told apart. "
+                "Give every label one code and one name."
+            )
+    return dict(pairs)
 
 
 def stack_rois(rois: dict[tuple[str, str], Cloud]) -> Cloud:
@@ -382,6 +394,16 @@ def sphere_parts(rows: pd.DataFrame, _: None):
         yield index, regions.sphere_cloud(centre, radius, row["region"])
 
 
+# Pairs of code and name from the lines of a label table, by labels_format.
+_PAIRS = {
+    "id_name": lambda lines: [line.split()[:2] for line in lines],
+    "csv": lambda lines: [line.split(",", 1) for line in lines[1:]],
+    "lut_pairs": lambda lines: [
+        (code.split()[0], name)
+        for name, code in zip(lines[::2], lines[1::2], strict=True)
+    ],
+    "names": lambda lines: list(enumerate(lines, start=1)),
+}
 _PARTS = {
     "labels": label_parts,
     "probabilistic": probabilistic_parts,
@@ -430,7 +452,8 @@ def _restrict(cloud: Cloud, where: str, place: str) -> Cloud:
 
 
 def _listed(row: pd.Series) -> list[str]:
-    return [label.strip() for label in row["labels"].split("|")]
+    # named twice, a label is still one part of the region
+    return list(dict.fromkeys(label.strip() for label in row["labels"].split("|")))
 
 
 def _codes(row: pd.Series, codes: dict[str, int], atlas: Atlas) -> list[int]:
@@ -445,12 +468,16 @@ def _codes(row: pd.Series, codes: dict[str, int], atlas: Atlas) -> list[int]:
 
 def _threshold(row: pd.Series) -> float:
     try:
-        return float(row["threshold"])
+        threshold = float(row["threshold"])
+        # 0 would take every voxel of the atlas
+        if not 0 < threshold <= 100:
+            raise ValueError("outside 0 to 100")
     except ValueError as error:
         raise StudyError(
             f"{row['definition']}/{row['region']}: a probabilistic atlas needs a threshold in "
-            f"percent, or weights (regions.rois), not {row['threshold']!r}."
+            f"percent, above 0, or weights (regions.rois), not {row['threshold']!r}."
         ) from error
+    return threshold
 
 
 def _structure(atlas: Atlas, codes: NDArray, names: NDArray) -> NDArray:

@@ -80,7 +80,7 @@ LOWERED = "above 0: {act} lowered the response"
 MORE_RELIEF = "above 0: {act} helped"
 
 # Longer names are cut in a figure; the tables keep them whole.
-LONGEST_NAME = 28
+LONGEST_NAME = 36
 # A joint figure stays legible at this many panels in a row of 180 mm.
 MOST_COLUMNS = 4
 # More subjects than this and their labels would touch.
@@ -602,7 +602,7 @@ def _correlation_lines(row: Mapping) -> list[str]:
         return ["r n/a", ""]
     r = tables.display(row["effect"], "r")
     p = _p_text("p", row["p"])
-    if "p_fwe" in row:
+    if "p_fwe" in row and row["p_fwe"] != row["p"]:
         p += f" (FWE {tables.display(row['p_fwe'], 'p')})"
     return [f"r = {r} {tables.interval(row['low'], row['high'], 'r')}", p]
 

@@ -1,5 +1,6 @@
 """Brain images at the edge: any MNI grid, orientation, voxel size and number type."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import error as ZlibError
@@ -16,6 +17,10 @@ VOXEL_MM = (0.4, 12.0)
 # An MNI brain spans x -73..73, y -107..75, z -73..83 mm. Every group image that covers the
 # regions of interest holds these two points: the anterior commissure, and 10 mm above it.
 LANDMARKS_MM = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]])
+# Units of length by the code in a NIfTI header (nifti1.h); an unknown one is taken as mm.
+UNITS = {0: "unknown", 1: "metres", 2: "mm", 3: "micron"}
+# Cosine below which two axes are perpendicular: over 200 voxels the far end moves by 0.2 of one.
+TILT = 1e-3
 # Farthest that the corner of a grid may lie from the origin: no field of view is larger.
 FARTHEST_MM = 400.0
 
@@ -30,7 +35,9 @@ class Grid:
     @property
     def voxel_volume(self) -> float:
         """Volume of one voxel, mm^3."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+        # not np.linalg.det, which goes through logarithms: 2 x 2 x 2 must be 8
+        x, y, z = self.affine[:3, :3].T
+        return float(abs(np.dot(x, np.cross(y, z))))
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,8 @@ def read_volume(
     """
     image = _load(path, where)
     grid = _grid(image, path, analyze_orientation, where)
-    try:
+    with _reading(path, where):
         values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
-    except (OSError, EOFError, ValueError, ZlibError) as error:
-        raise StudyError(
-            f"{where}: {path} is truncated or corrupt ({error}). Copy it again from its source."
-        ) from error
     finite = values[np.isfinite(values)]
     if not finite.size:
         raise StudyError(
@@ -95,16 +98,24 @@ def read_volume(
 
 
 def read_labels(path: str | Path, where: str) -> Volume:
-    """Read a label image or mask; a constant one is allowed, fractions are not."""
+    """Read a label image or mask; a constant one is allowed, fractions are not.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing, no image, truncated, not one volume, or holds fractions, or
+        if its orientation is not stated or its axes are not those of MNI space.
+    """
     image = _load(path, where)
-    values = np.asarray(image.dataobj, dtype=np.float64)
-    values = values.reshape(values.shape[:3])
+    grid = Grid(_atlas_affine(image, path, where), _one_volume(image, path, where))
+    with _reading(path, where):
+        values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
     if not np.array_equal(values, np.round(values)):
         raise StudyError(
             f"{where}: {path} holds fractions, so that it is no label image. "
             "A probabilistic atlas is declared as kind probabilistic in regions.atlases."
         )
-    return Volume(values.astype(np.int32), Grid(image.affine, values.shape))
+    return Volume(values.astype(np.int32), grid)
 
 
 def read_probabilities(
@@ -117,22 +128,29 @@ def read_probabilities(
     volumes : dict of int to array (x, y, z)
         In the atlas's own unit (mostly percent).
     grid : Grid
+
+    Raises
+    ------
+    StudyError
+        As `read_labels`, or if the file holds no such volume.
     """
     # A gzip file can only be read forwards: kept open, with indices in rising order,
     # it is decompressed once instead of once for each volume.
-    image = nib.load(path, keep_file_open=True)
+    image = _load(path, where, keep_file_open=True)
     if len(image.shape) != 4 or max(indices) >= image.shape[3]:
         raise StudyError(
             f"{where}: {path} has the shape {image.shape}, which holds no volume "
             f"{max(indices)}. Compare the image with its label table (regions.atlases)."
         )
-    volumes = {
-        index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
-    }
-    return volumes, Grid(image.affine, image.shape[:3])
+    grid = Grid(_atlas_affine(image, path, where), image.shape[:3])
+    with _reading(path, where):
+        volumes = {
+            index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
+        }
+    return volumes, grid
 
 
-def _load(path: str | Path, where: str) -> nib.spatialimages.SpatialImage:
+def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialImage:
     path = Path(path)
     if not path.is_file():
         kind = "is a link to nothing" if path.is_symlink() else "does not exist"
@@ -140,9 +158,10 @@ def _load(path: str | Path, where: str) -> nib.spatialimages.SpatialImage:
             f"{where}: the image {path} {kind}. Mend the path in the table, or fetch the file."
         )
     try:
-        return nib.load(path)
+        image = nib.load(path, **options)
     except (
         nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
         OSError,
         EOFError,
         ValueError,
@@ -152,18 +171,62 @@ def _load(path: str | Path, where: str) -> nib.spatialimages.SpatialImage:
             f"{where}: {path} cannot be read as NIfTI or Analyze ({error}). "
             "Copy it again from its source; an .img needs its .hdr beside it."
         ) from error
+    # NIfTI-1 and -2 are kinds of Analyze to nibabel; FreeSurfer and MINC images are not
+    if not isinstance(image, nib.AnalyzeImage):
+        raise StudyError(
+            f"{where}: {path} is neither NIfTI nor Analyze, but {type(image).__name__}. "
+            "Convert it to NIfTI."
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise StudyError(
+            f"{where}: {path} holds {image.get_data_dtype()}, not real numbers. Write the image "
+            "again as integers or floats."
+        )
+    return image
+
+
+@contextmanager
+def _reading(path: str | Path, where: str):
+    try:
+        yield
+    except (OSError, EOFError, ValueError, ZlibError) as error:
+        raise StudyError(
+            f"{where}: {path} is truncated or corrupt ({error}). Copy it again from its source."
+        ) from error
 
 
 def _grid(image, path: str | Path, analyze_orientation: str | None, where: str) -> Grid:
+    shape = _one_volume(image, path, where)
+    affine = _affine(image, path, analyze_orientation, where)
+    _require_mni(affine, shape, path, where)
+    return Grid(affine, shape)
+
+
+def _one_volume(image, path: str | Path, where: str) -> tuple[int, int, int]:
     shape = image.shape
     if len(shape) < 3 or any(length != 1 for length in shape[3:]):
         raise StudyError(
             f"{where}: {path} has the shape {shape}; one volume (x, y, z) is needed. "
             "Split a series into one image per row of the table."
         )
-    affine = _affine(image, path, analyze_orientation, where)
-    _require_mni(affine, shape[:3], path, where)
-    return Grid(affine, shape[:3])
+    return shape[:3]
+
+
+def _atlas_affine(image, path: str | Path, where: str) -> NDArray:
+    """Return the affine of an atlas, which may be cropped, but runs along the MNI axes."""
+    affine = _affine(image, path, None, where)
+    fault = _voxel_fault(affine)
+    if fault is None:
+        sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        along = np.abs(affine[:3, :3]) > TILT * sizes
+        if (along.sum(axis=0) != 1).any():
+            fault = "its axes are tilted against x, y and z"
+    if fault:
+        raise StudyError(
+            f"{where}: {path} is not in MNI space: {fault}. Resample it to an MNI template "
+            "without interpolating between labels."
+        )
+    return affine
 
 
 def _affine(
@@ -177,7 +240,8 @@ def _affine(
             f"{where}: the header of {path} gives no orientation (sform and qform codes are 0), "
             "so that left and right cannot be told. Write the image again with its MNI affine."
         )
-    units = header.get_xyzt_units()[0]
+    code = int(header["xyzt_units"]) % 8
+    units = UNITS.get(code, f"an unknown unit (code {code})")
     if units not in ("mm", "unknown"):
         raise StudyError(
             f"{where}: the header of {path} gives lengths in {units}; MNI images are in mm. "
@@ -195,7 +259,8 @@ def _analyze_affine(
             "side is left. State it in maps.analyze_orientation: radiological (voxels run "
             "from right to left, the default of SPM99 and SPM2) or neurological (left to "
             "right). The software that wrote the images knows; a wrong answer swaps the "
-            "hemispheres of every result."
+            "hemispheres of every result. An atlas or a receptor map in this format has to be "
+            "converted to NIfTI."
         )
     origin = image.header["origin"][:3] if "origin" in image.header else np.zeros(3)
     if not np.any(origin):
@@ -213,14 +278,8 @@ def _analyze_affine(
 
 def _require_mni(affine: NDArray, shape: tuple, path: str | Path, where: str) -> None:
     """Refuse an affine that cannot be an MNI one, whatever its code says."""
-    fault = None
-    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        fault = "its affine cannot be inverted (determinant 0)"
-    elif sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
-        lengths = " x ".join(f"{size:g}" for size in sizes)
-        fault = f"its voxels measure {lengths} mm, outside {VOXEL_MM[0]} to {VOXEL_MM[1]} mm"
-    else:
+    fault = _voxel_fault(affine)
+    if fault is None:
         last = np.array(shape) - 1
         voxels = nib.affines.apply_affine(np.linalg.inv(affine), LANDMARKS_MM)
         corners = nib.affines.apply_affine(affine, np.array([[0, 0, 0], last]))
@@ -236,6 +295,19 @@ def _require_mni(affine: NDArray, shape: tuple, path: str | Path, where: str) ->
             f"{where}: {path} is not in MNI space: {fault}. Normalise the image to MNI space, "
             "or mend its header."
         )
+
+
+def _voxel_fault(affine: NDArray) -> str | None:
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    # The determinant against the product of the sizes: metres make it small, not zero
+    if not np.isfinite(affine).all() or (
+        abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * sizes.prod()
+    ):
+        return "its affine cannot be inverted (determinant 0)"
+    if sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
+        lengths = " x ".join(f"{size:g}" for size in sizes)
+        return f"its voxels measure {lengths} mm, outside {VOXEL_MM[0]} to {VOXEL_MM[1]} mm"
+    return None
 
 
 def _span(corners: NDArray) -> str:

@@ -7,7 +7,7 @@ coverage is measured against.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,28 +148,25 @@ def restrict(cloud: Cloud, where: str) -> Cloud:
             raise ValueError(f"{clause.strip()!r} is not of the form 'y >= 0'")
         axis, sign, bound = match.groups()
         keep &= COMPARE[sign](cloud.points[:, AXES[axis]], float(bound))
-    return Cloud(
-        cloud.points[keep],
-        cloud.region[keep],
-        cloud.weight[keep],
-        cloud.names,
-        cloud.spacing,
-    )
+    return _select(cloud, keep)
 
 
 def unite(clouds: list[Cloud], name: str) -> Cloud:
-    """Join clouds into one region; a place that several hold is counted once."""
-    points = np.concatenate([cloud.points for cloud in clouds])
-    weight = np.concatenate([cloud.weight for cloud in clouds])
-    finest = np.min([cloud.spacing for cloud in clouds], axis=0)
-    _, first = np.unique(_cells(points, finest), axis=0, return_index=True)
-    keep = np.sort(first)
-    spacing = np.max([cloud.spacing for cloud in clouds], axis=0)
-    return Cloud(points[keep], np.zeros(len(keep), int), weight[keep], (name,), spacing)
+    """Join clouds into one region; a place that several hold is counted once, by the first."""
+    clouds = _refine(clouds)
+    kept: list[Cloud] = []
+    for cloud in clouds:
+        held = np.zeros(len(cloud.points), dtype=bool)
+        for earlier in kept:
+            held |= _holds(earlier, cloud.points)
+        kept.append(_select(cloud, ~held))
+    joined = stack(kept)
+    return replace(joined, region=np.zeros_like(joined.region), names=(name,))
 
 
 def stack(clouds: list[Cloud]) -> Cloud:
     """Put regions side by side in one cloud; they may overlap."""
+    clouds = _refine(clouds)
     offsets = np.cumsum([0] + [len(cloud.names) for cloud in clouds])
     return Cloud(
         np.concatenate([cloud.points for cloud in clouds]),
@@ -322,14 +319,32 @@ def _cloud(
     names: tuple[str, ...],
 ) -> Cloud:
     points = inside @ affine[:3, :3].T + affine[:3, 3]
-    volume = abs(np.linalg.det(affine[:3, :3]))
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    return Cloud(points, region, weight * volume, names, spacing)
+    # along x, y and z in mm, whichever axis of the atlas runs there
+    spacing = np.abs(affine[:3, :3]).sum(axis=1)
+    return Cloud(points, region, weight * spacing.prod(), names, spacing)
 
 
 def _cells(points: NDArray, size: NDArray) -> NDArray:
     # floor(x + 1/2): numpy's round to even would put 1.5 and 2.5 into the same cell
     return np.floor(points / size + 0.5).astype(np.int64)
+
+
+def _select(cloud: Cloud, keep: NDArray) -> Cloud:
+    return replace(
+        cloud,
+        points=cloud.points[keep],
+        region=cloud.region[keep],
+        weight=cloud.weight[keep],
+    )
+
+
+def _holds(cloud: Cloud, points: NDArray) -> NDArray:
+    """Tell which points (n_points, 3) lie in a voxel of the cloud."""
+    if not len(cloud.points):
+        return np.zeros(len(points), dtype=bool)
+    both = np.concatenate([cloud.points, points]) - cloud.points[0]
+    _, voxel = np.unique(_cells(both, cloud.spacing), axis=0, return_inverse=True)
+    return np.isin(voxel[len(cloud.points) :], voxel[: len(cloud.points)])
 
 
 def _nearest(points: NDArray, affine: NDArray) -> NDArray:
@@ -338,13 +353,25 @@ def _nearest(points: NDArray, affine: NDArray) -> NDArray:
     return np.floor(voxel + 0.5).astype(np.int64)
 
 
-def _densify(cloud: Cloud, affine: NDArray) -> Cloud:
-    """Split points that lie farther apart than image voxels, so that no voxel is jumped over.
+def _refine(clouds: list[Cloud]) -> list[Cloud]:
+    """Split clouds to the finest spacing among them.
 
-    Assumes that the axes of the atlas are those of MNI space, as all atlases of the field are.
+    One cloud has one spacing: under a coarse one, points of a fine atlas would be smeared over
+    the voxels around them; under a fine one, points of a coarse atlas would leave holes.
     """
+    finest = np.min([cloud.spacing for cloud in clouds], axis=0)
+    return [_split(cloud, finest) for cloud in clouds]
+
+
+def _densify(cloud: Cloud, affine: NDArray) -> Cloud:
+    """Split points that lie farther apart than image voxels, so that no voxel is jumped over."""
     voxel = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min()
-    pieces = np.ceil(cloud.spacing / voxel - 1e-6).astype(int)
+    return _split(cloud, np.full(3, voxel))
+
+
+def _split(cloud: Cloud, longest: NDArray) -> Cloud:
+    """Split points evenly until they lie at most `longest` (3,) mm apart along x, y and z."""
+    pieces = np.ceil(cloud.spacing / longest - 1e-6).astype(int)
     if (pieces == 1).all():
         return cloud
     steps = [

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -146,22 +147,27 @@ def modules(*names: str) -> list[str]:
 
     Rules name these as inputs: Snakemake sees an edited script, but no edited package.
     """
-    found: list[str] = []
-    waiting = list(names)
+    found: set[str] = set()
+    waiting = set(names)
     while waiting:
-        name = waiting.pop()
-        path = PACKAGE / f"{name}.py"
-        if str(path) in found or not path.is_file():
-            continue
-        found.append(str(path))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module == "handhold":
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-                "handhold."
-            ):
-                waiting.append(node.module.removeprefix("handhold."))
-    return sorted(found)
+        found |= waiting
+        waiting = {name for module in waiting for name in _imports(module)} - found
+    return sorted(str(PACKAGE / f"{name}.py") for name in found)
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """Return the modules of this package that a module imports, wherever in it."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named = {
+        alias.name
+        for node in imports
+        if node.module == "handhold"
+        for alias in node.names
+    }
+    parts = [(node.module or "").partition("handhold.") for node in imports]
+    return frozenset(named | {name for before, _, name in parts if name and not before})
 
 
 def _rated(config: dict, manifest: sources.Manifest) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def display(value: object, kind: str) -> str:
         A number, or its text as read from a table.
     kind : {'p', 'count', 'r', 'effect', 'interval', 'text'}
         p: three decimals, no leading zero, '<.001' and '>.999' at the ends.
-        r: two decimals, three below .1, no leading zero. effect: three significant
+        r: two decimals, no leading zero. effect: three significant
         digits, two below 0.1. count: whole. interval and text: as it is.
 
     Returns
@@ -151,7 +151,7 @@ def display(value: object, kind: str) -> str:
     >>> [display(p, "p") for p in (0.0338, 0.0002, "n/a", 0.99996)]
     ['.034', '<.001', 'n/a', '>.999']
     >>> display(0.2149, "r"), display(0.0484, "r"), display(1, "r")
-    ('.21', '.048', '1.00')
+    ('.21', '.05', '1.00')
     >>> [display(x, "effect") for x in (0.12345, 0.01234, 12.345, 1234)]
     ['0.123', '0.012', '12.3', '1234']
     """
@@ -175,7 +175,7 @@ def interval(low: object, high: object, kind: str) -> str:
     Examples
     --------
     >>> interval("0.021", 0.5, "r")
-    '[.021, .50]'
+    '[.02, .50]'
     """
     if is_missing(low) and is_missing(high):
         return MISSING
@@ -219,6 +219,18 @@ def to_html(
         f"<table>\n{head}<thead>\n{_html_head(table, kinds, labels or {})}\n</thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table>"
     )
+
+
+def to_tsv(table: pd.DataFrame) -> str:
+    """Render a results table as TSV with the numbers as the page shows them."""
+    question = _question_of(table)
+    shown = {
+        column: [
+            display(value, kind_of(str(column), question)) for value in table[column]
+        ]
+        for column in table
+    }
+    return pd.DataFrame(shown).to_csv(sep="\t", index=False, lineterminator="\n")
 
 
 def to_latex(
@@ -299,7 +311,7 @@ def _count(number: float) -> str:
 
 
 def _r(number: float) -> str:
-    text = f"{number:.{2 if abs(number) >= 0.0995 else 3}f}"
+    text = f"{number:.2f}"
     return _signed(text.replace("0.", ".", 1) if abs(float(text)) < 1 else text)
 
 

@@ -1,6 +1,9 @@
 """The study, read once, and the few words that the rules share."""
 
 import os
+import shlex
+import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -39,6 +42,15 @@ def choose(section, *names):
 def null_seed():
     """Return the seed of the surrogate maps."""
     return CONFIG["nulls"].get("seed", CONFIG["seed"])
+
+
+# No rule's output: what was typed differs from run to run, the results do not.
+onstart:
+    command = Path(OUT, "provenance", "command.txt")
+    command.parent.mkdir(parents=True, exist_ok=True)
+    command.write_text(
+        shlex.join(["snakemake", *sys.argv[1:]]) + "\n", encoding="utf-8"
+    )
 
 
 wildcard_constraints:

@@ -240,7 +240,7 @@ rule write_report:
         tables=[
             f"{OUT}/tables/{TESTS[question].removeprefix('tests/')}.{kind}"
             for question in ASKED
-            for kind in ("html", "tex")
+            for kind in ("tsv", "html", "tex")
         ],
     log:
         f"{OUT}/logs/write_report.txt",

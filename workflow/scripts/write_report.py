@@ -29,6 +29,6 @@ page = report.render(
     Path(snakemake.input.template).read_text(encoding="utf-8"),
 )
 for path in map(Path, snakemake.output.tables):
-    render = {".html": tables.to_html, ".tex": tables.to_latex}
+    render = {".html": tables.to_html, ".tex": tables.to_latex, ".tsv": tables.to_tsv}
     write_text(render[path.suffix](results[f"tests/{path.stem}"]), path)
 write_text(page, snakemake.output.page)
