@@ -13,6 +13,18 @@ from handhold.errors import StudyError
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
+_DRAFT = jsonschema.Draft202012Validator
+# YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
+_VALIDATOR = jsonschema.validators.extend(
+    _DRAFT,
+    type_checker=_DRAFT.TYPE_CHECKER.redefine(
+        "number",
+        lambda checker, value: (
+            _DRAFT.TYPE_CHECKER.is_type(value, "number") and np.isfinite(value)
+        ),
+    ),
+)
+
 
 def schema() -> dict:
     """Return the JSON schema of the configuration."""
@@ -42,7 +54,7 @@ def resolve(config: dict) -> dict:
     faults = [
         _word(error)
         for error in sorted(
-            jsonschema.Draft202012Validator(rules).iter_errors(config),
+            _VALIDATOR(rules).iter_errors(config),
             key=lambda error: error.json_path,
         )
     ]
@@ -108,6 +120,10 @@ def document() -> str:
 def _fill(value: Any, rules: dict) -> Any:
     if isinstance(value, list) and "items" in rules:
         return [_fill(item, rules["items"]) for item in value]
+    if rules.get("type") == "integer":
+        return int(
+            value
+        )  # 1.0e+4 is a whole number to the schema and a float to Python
     if not isinstance(value, dict):
         return value
     filled = dict(value)
@@ -159,6 +175,11 @@ def _contradictions(config: dict) -> list[str]:
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
+    faults += [
+        f"ratings.relief: {name} is not the name of a contrast; {_advice(name, names)}"
+        for name in config.get("ratings", {}).get("relief", {})
+        if name not in names
+    ]
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
     return faults
@@ -183,14 +204,21 @@ def _word(error: jsonschema.ValidationError) -> str:
             "(for images that already hold the contrast), not a mixture"
         )
     meaning = error.schema.get("description", "")
-    return f"{where}: {error.message}" + (f" ({meaning})" if meaning else "")
+    return f"{where or 'the file'}: {error.message}" + (
+        f" ({meaning})" if meaning else ""
+    )
 
 
 def _stranger(where: str, name: Any, known: list[str]) -> str:
     path = f"{where}.{name}" if where else str(name)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-    return f"{path} is not a key; {advice}"
+    return f"{path} is not a key; {_advice(str(name), known)}"
+
+
+def _advice(name: str, known: list[str]) -> str:
+    # letters that changed places first: difflib finds little in common in tsets and tests
+    near = [other for other in known if sorted(other) == sorted(name)]
+    near += difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
 
 
 def _meaning(rules: dict, name: str) -> str:
