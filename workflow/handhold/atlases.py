@@ -394,14 +394,20 @@ def sphere_parts(rows: pd.DataFrame, _: None):
         yield index, regions.sphere_cloud(centre, radius, row["region"])
 
 
+def _lut_pairs(lines: list[str]) -> list[tuple[int, str]]:
+    """Pair each name with the code on the next line, which holds a colour too."""
+    pairs = []
+    for name, numbers in zip(lines[::2], lines[1::2], strict=True):
+        code, *_ = map(int, numbers.split())
+        pairs.append((code, name))
+    return pairs
+
+
 # Pairs of code and name from the lines of a label table, by labels_format.
 _PAIRS = {
     "id_name": lambda lines: [line.split()[:2] for line in lines],
     "csv": lambda lines: [line.split(",", 1) for line in lines[1:]],
-    "lut_pairs": lambda lines: [
-        (code.split()[0], name)
-        for name, code in zip(lines[::2], lines[1::2], strict=True)
-    ],
+    "lut_pairs": _lut_pairs,
     "names": lambda lines: list(enumerate(lines, start=1)),
 }
 _PARTS = {

@@ -8,6 +8,8 @@ from handhold.errors import StudyError
 # A value that fills this share of a map is a background: measured binding does not repeat
 # itself, and the brain fills under half of any field of view.
 SHARE = 0.2
+# A file holds seven digits of the number that a table declares: 0.256 is 0.25600001.
+SAME = 1e-6
 
 
 def mask_background(
@@ -37,7 +39,8 @@ def mask_background(
     if background == "constant":
         inside &= values != values.flat[0]
     elif background != "nan":
-        inside &= values != _number(background, where)
+        number = _number(background, where)
+        inside &= ~np.isclose(values, number, rtol=SAME, atol=0)
     masked = np.where(inside, values, np.nan)
     _require_no_background(masked, background, where)
     n_negative = int((masked < 0).sum())
