@@ -516,7 +516,8 @@ def test_a_registry_without_a_column_is_refused(column, tmp_path):
 
 
 def write_rois(tmp_path, **changed):
-    rows = pd.DataFrame([row("one"), row("one", labels="B") | changed])
+    named = row("one", role="hypothesised")
+    rows = pd.DataFrame([named, named | {"labels": "B"} | changed])
     rows.to_csv(tmp_path / "rois.tsv", sep="\t", index=False)
     return tmp_path / "rois.tsv"
 
@@ -534,7 +535,7 @@ def test_an_unknown_definition_is_named(tmp_path):
         assert part in text
 
 
-@pytest.mark.parametrize("changed", [{"hemisphere": "left"}, {"role": "hypothesised"}])
+@pytest.mark.parametrize("changed", [{"hemisphere": "left"}, {"role": "detail"}])
 def test_rows_of_one_region_agree(changed, tmp_path):
     assert len(atlases.read_definitions(write_rois(tmp_path), ["d"])) == 2
     path = write_rois(tmp_path, **changed)

@@ -40,7 +40,12 @@ def test_rois_that_nobody_covers_are_refused_by_name():
 
 
 EXCLUDED = pd.DataFrame(
-    {"subject": ["09"], "n": [4], "reason": ["moved (column drop)"]}
+    {
+        "subject": ["09"],
+        "what": ["subject"],
+        "n": [4],
+        "reason": ["moved (column drop)"],
+    }
 )
 ROIS = pd.DataFrame(
     {

@@ -146,10 +146,16 @@ def test_excluded_people_are_ignored_faults_and_all():
 def test_contrasts_without_ratings_are_absent():
     found = run(wide_table(), WIDE, [STRANGER, PARTNER, READY])
     assert set(found["contrast"]) == {"partner"}
-    for ratings, table in ((WIDE, wide_table()), (LONG, long_table())):
-        assert faults(table, ratings, [STRANGER, READY]) == [
-            "no contrast has its ratings; compare contrasts with the section ratings"
-        ]
+    assert faults(long_table(), LONG, [STRANGER, READY]) == [
+        "no contrast has its ratings; compare contrasts with the section ratings"
+    ]
+
+
+def test_a_condition_that_no_contrast_has_is_refused():
+    misspelled = {**WIDE, "wide": {"alone": "r_alone", "partnr": "r_partner"}}
+    assert "ratings.wide names the condition partnr, which no contrast has" in faults(
+        wide_table(), misspelled
+    )
     assert len(faults(ready_table(), DIFFERENCE, [PARTNER])) == 1
 
 

@@ -186,7 +186,12 @@ def test_an_excluded_person_is_counted_with_the_reason():
     manifest = list_images(table, section(exclude_column="drop"), PARTNER)
     assert manifest.subjects == ["02", "03", "04", "05", "06"]
     assert manifest.excluded.to_dict("records") == [
-        {"subject": "01", "n": 4, "reason": "moved (column drop)"}
+        {
+            "subject": "01",
+            "what": "subject",
+            "n": 4,
+            "reason": "moved (column drop)",
+        }
     ]
 
 
@@ -205,7 +210,12 @@ def test_other_groups_are_excluded_and_counted():
     manifest = list_images(table, section(include={"group": ["control"]}), PARTNER)
     assert manifest.subjects == ["01", "03", "04"]
     assert manifest.excluded.to_dict("records") == [
-        {"subject": "02", "n": 4, "reason": "group is not control (maps.include)"}
+        {
+            "subject": "02",
+            "what": "subject",
+            "n": 4,
+            "reason": "group is not control (maps.include)",
+        }
     ]
 
 
@@ -215,7 +225,8 @@ def test_rows_of_another_session_exclude_nobody():
     table = pd.concat([first.assign(visit="1"), second.assign(visit="2")])
     table = table.reset_index(drop=True)
     manifest = list_images(table, section(include={"visit": ["2"]}), PARTNER)
-    assert manifest.excluded.empty
+    assert manifest.excluded_subjects == []
+    assert manifest.excluded[["what", "n"]].to_numpy().tolist() == [["image", 4]] * 3
     assert manifest.images["image"].str.startswith("study/later/").all()
     assert len(manifest.images) == 12
 

@@ -297,8 +297,16 @@ def panel(*others):
         for i, (d, p) in enumerate(others)
     ]
     table = pd.DataFrame(rows).assign(contrast="partner", r_squared=NAN, r_with_y=0.78)
+    table["effect"] = 0.4 - table["difference"]
     table.loc[0, "r_squared"] = 0.92
     return table
+
+
+def test_a_map_that_attenuation_does_not_follow_is_not_ahead():
+    table = panel((-0.3, 0.001))
+    table["effect"] -= 0.8  # target -.4, the other map -.1: neither is followed
+    found = answer_specificity(table, "partner", {"verdict": OPEN}, THRESHOLDS)
+    assert found["verdict"] == OPEN
 
 
 @pytest.mark.parametrize(

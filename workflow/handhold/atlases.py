@@ -84,7 +84,8 @@ def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
     Raises
     ------
     StudyError
-        If a definition has no row, or a region has two roles or hemispheres.
+        If a definition has no row or no hypothesised ROI, or a region has two roles or
+        hemispheres.
     """
     table = _require_columns(
         read_table(path, "regions.rois"), ROI_COLUMNS, path
@@ -106,6 +107,16 @@ def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
     if torn:
         raise StudyError(
             f"{path}: the rows of {', '.join(torn)} disagree on hemisphere or role (regions.rois)."
+        )
+    idle = [
+        name
+        for name, rows in chosen.groupby("definition", sort=False)
+        if not (rows["role"] == "hypothesised").any()
+    ]
+    if idle:
+        raise StudyError(
+            f"{path}: the definition {', '.join(idle)} has no ROI with the role hypothesised, so "
+            "that nothing would be confirmed or refuted (regions.rois, column role)."
         )
     return chosen.reset_index(drop=True)
 

@@ -58,7 +58,7 @@ def list_exclusions(
     Parameters
     ----------
     excluded : DataFrame
-        Subjects left out of the manifest: subject, n, reason.
+        Subjects left out of the manifest: subject, what, n, reason.
     rois, parcel_cells : DataFrame
         Gated cells; a row per subject and ROI, and one per subject for all parcels.
     definitions : DataFrame
@@ -73,7 +73,7 @@ def list_exclusions(
     DataFrame
         Columns stage, what, subject, definition, region, contrast, n, reason.
     """
-    people = excluded.assign(stage="manifest", what="subject")
+    people = excluded.assign(stage="manifest")
     of_roi = (
         rois[rois["excluded"]]
         .groupby(["subject", "definition", "region"], sort=False)

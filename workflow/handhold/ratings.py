@@ -65,6 +65,7 @@ def relieve(
         *_not_numbers(scores),
         *_missing(scores, subjects),
     ]
+    faults += _unknown_conditions(contrasts, ratings)
     if not covered:
         faults.append(
             "no contrast has its ratings; compare contrasts with the section ratings"
@@ -147,6 +148,18 @@ def _covered(contrasts: list[dict], conditions: set[str]) -> list[dict]:
         for contrast in contrasts
         if "baseline" in contrast
         and {contrast["baseline"], contrast["held"]} <= conditions
+    ]
+
+
+def _unknown_conditions(contrasts: list[dict], ratings: dict) -> list[str]:
+    """List conditions that ratings.wide names and no contrast has: misspelled ones would vanish."""
+    known = {
+        contrast.get(side) for contrast in contrasts for side in ("baseline", "held")
+    }
+    return [
+        f"ratings.wide names the condition {name}, which no contrast has"
+        for name in ratings.get("wide", {})
+        if name not in known
     ]
 
 

@@ -6,6 +6,7 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from handhold.errors import StudyError
@@ -24,7 +25,8 @@ class Manifest:
     """The images of a study, walked once.
 
     `images`: one row per image, columns subject, condition, cue, contrast, run, image,
-    variance, tsnr (paths; missing where there is none). `excluded`: subject, n (images), reason.
+    variance, tsnr (paths; missing where there is none). `excluded`: subject, what (subject, or
+    image where the subject stays), n (images), reason.
     """
 
     images: pd.DataFrame
@@ -34,6 +36,11 @@ class Manifest:
     def subjects(self) -> list[str]:
         """Subjects in the order of the table."""
         return list(dict.fromkeys(self.images["subject"]))
+
+    @property
+    def excluded_subjects(self) -> list[str]:
+        """Subjects without any image left."""
+        return list(self.excluded.loc[self.excluded["what"] == "subject", "subject"])
 
     def of(self, subject: str) -> pd.DataFrame:
         """Return the rows of one subject."""
@@ -62,7 +69,8 @@ def list_images(table: pd.DataFrame, maps: dict, contrasts: list[dict]) -> Manif
     _require_columns(table, maps)
     rows = _tidy(table, maps)
     excluded = _exclusions(table, rows, maps)
-    kept = rows[~rows["subject"].isin(excluded["subject"]) & _included(table, maps)]
+    gone = excluded.loc[excluded["what"] == "subject", "subject"]
+    kept = rows[~rows["subject"].isin(gone) & _included(table, maps)]
     faults = [
         *_incomplete_rows(kept, table, maps),
         *_unknown_cues(kept),
@@ -191,7 +199,7 @@ def _included(table: pd.DataFrame, maps: dict) -> pd.Series:
 
 
 def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataFrame:
-    """Count the images of every subject that a column excludes, with the reason."""
+    """Count the images that a column excludes, of whole subjects or single ones, with the reason."""
     reasons = pd.Series(index=table.index, dtype=object)
     for column, values in maps["include"].items():
         stranger = ~table[column].isin(values) & reasons.isna()
@@ -214,7 +222,8 @@ def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataF
     )
     # rows left out by maps.include do not exclude the subject's other rows
     partly = counted["subject"].isin(rows.loc[reasons.isna(), "subject"])
-    return counted[~partly][["subject", "n", "reason"]].reset_index(drop=True)
+    counted["what"] = np.where(partly, "image", "subject")
+    return counted[["subject", "what", "n", "reason"]]
 
 
 def _line(table: pd.DataFrame, index: int) -> str:

@@ -137,7 +137,7 @@ def relief_of(
         config["ratings"],
         config["contrasts"],
         manifest.subjects,
-        excluded=list(manifest.excluded["subject"]),
+        excluded=manifest.excluded_subjects,
         rename=config["maps"]["rename"]["condition"],
     )
 

@@ -282,7 +282,8 @@ def answer_specificity(
     target, others = own[own["target"]].iloc[0], own[~own["target"]]
     passed = others["p_difference_fwe"] <= thresholds["alpha"]
     behind = others[passed & (others["difference"] > 0)]["label"]
-    ahead = others[passed & (others["difference"] < 0)]["label"]
+    followed = others["effect"] > 0
+    ahead = others[passed & followed & (others["difference"] < 0)]["label"]
     level = [label for label in others["label"] if label not in {*behind, *ahead}]
     if q2["verdict"] == SUPPORTED and len(behind) == len(others):
         verdict, reason = SUPPORTED, "the target correlates more than every other map"

@@ -51,6 +51,6 @@ if STUDY.rated:
             config={name: CONFIG[name] for name in ("ratings", "contrasts")},
             rename=CONFIG["maps"]["rename"]["condition"],
             subjects=STUDY.manifest.subjects,
-            excluded=list(STUDY.manifest.excluded["subject"]),
+            excluded=STUDY.manifest.excluded_subjects,
         script:
             "../scripts/relieve.py"
