@@ -199,7 +199,7 @@ def _included(table: pd.DataFrame, maps: dict) -> pd.Series:
 
 
 def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataFrame:
-    """Count the images that a column excludes, of whole subjects or single ones, with the reason."""
+    """Count the images that columns exclude, of whole subjects or single ones, with reasons."""
     reasons = pd.Series(index=table.index, dtype=object)
     for column, values in maps["include"].items():
         stranger = ~table[column].isin(values) & reasons.isna()
