@@ -174,6 +174,9 @@ def test_tiny_parcels_of_hcpex_are_merged_without_loss(hcpex, monkeypatch):
     assert left.volume.sum() == cloud.volume[~lost.to_numpy()].sum()
     assert (table["status"].str.startswith("merged into")).sum() == tiny
     assert merged.volume.sum() == cloud.volume.sum()
+    # the names of HCPEx end in their side
+    side = table["hemisphere"].map({"left": "L", "right": "R"})
+    assert (side == table["region"].str[-1]).all()
     # the table tells where the parcels are that are used
     used = table[table["status"] == "kept"]
     np.testing.assert_array_equal(used["volume"], merged.volume)
@@ -193,6 +196,19 @@ def test_merging_keeps_to_structure_and_hemisphere(hcpex, monkeypatch):
         assert table.loc[host, "status"] == "kept"
         assert table.loc[host, "structure"] == line["structure"]
         assert host[-2:] == region[-2:]
+
+
+def test_a_tiny_parcel_does_not_cross_the_midline(mine, tmp_path):
+    # along x from -9 mm: B left of the midline, A tiny beside it on the right, C far right
+    labels = np.zeros((10, 1, 1), np.int16)
+    labels[[1, 2, 3, 4, 5, 7, 8, 9], 0, 0] = [2, 2, 2, 2, 1, 3, 3, 3]
+    write(tmp_path / "mine.nii", labels, SMALL)
+    cloud, table = atlases.place_parcels(mine, least_volume=9, merge=True)
+    table = table.set_index("region")
+    assert table["hemisphere"].to_dict() == {"A": "right", "B": "left", "C": "right"}
+    assert table.loc["A", "status"] == "merged into C: too small"
+    assert cloud.names == ("B", "C")
+    np.testing.assert_array_equal(cloud.volume, [32, 32])
 
 
 def test_a_retired_label_in_a_region_is_an_error():

@@ -322,12 +322,17 @@ def one_number_and_nan(values):
     return np.where(values > 500, np.float32(3.25), np.float32(np.nan))
 
 
+def one_number_and_infinity(values):
+    return np.where(values > 500, np.float32(3.25), np.float32(np.inf))
+
+
 @pytest.mark.parametrize(
     ("empty", "what"),
     [
         (all_nan, "no finite value in 9600 voxels"),
         (all_one, "constant (3.25 in all 9600 finite voxels)"),
         (one_number_and_nan, "constant (3.25 in all"),
+        (one_number_and_infinity, "constant (3.25 in all"),
     ],
 )
 def test_an_image_without_content_is_refused(empty, what, values, tmp_path):

@@ -96,6 +96,10 @@ def test_the_share_of_a_background_is_counted_over_the_whole_map(rng):
     assert mask_background(values, "nan", "", WHERE).max() == 7
     values.flat[int(SHARE * 1000)] = 7
     assert "the value 7 fills 20%" in message(values, "nan", "", WHERE)
+    # what is missing belongs to the map as well
+    values.flat[0] = 1.5
+    values.flat[500:] = np.nan
+    assert mask_background(values, "nan", "", WHERE).size == 1000
 
 
 def test_negative_binding_is_an_error_until_it_is_declared(rng):

@@ -312,7 +312,7 @@ def test_a_label_in_two_regions_is_refused():
 
 
 def test_labels_that_nobody_asked_for_stay_out():
-    labels = np.array([[[0, -3, 9170, 2, 5]]])
+    labels = np.array([[[0, -1, 9170, 2, 5]]])
     cloud = label_cloud(labels, np.eye(4), {"a": [9170], "b": [2, 7]})
     np.testing.assert_array_equal(cloud.points, [[0, 0, 2], [0, 0, 3]])
     np.testing.assert_array_equal(cloud.region, [0, 1])
@@ -410,6 +410,13 @@ def test_the_union_of_one_is_itself(seed):
     union = unite([cloud], "b")
     np.testing.assert_array_equal(union.points, cloud.points)
     np.testing.assert_array_equal(union.weight, cloud.weight)
+
+
+@pytest.mark.parametrize("coarse", [2, 4])
+def test_half_a_coarse_voxel_can_be_held_by_a_fine_atlas(coarse):
+    outer, inner = box([-12] * 3, [12] * 3, coarse), box([-1] * 3, [10] * 3, 1)
+    for clouds in ([outer, inner], [inner, outer]):
+        assert unite(clouds, "whole").volume[0] == pytest.approx(24**3, rel=1e-12)
 
 
 def test_a_region_is_the_same_alone_and_beside_a_coarse_one(rng):
