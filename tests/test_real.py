@@ -745,7 +745,8 @@ def shows(text, value, name):
 def test_people_are_joined_whatever_the_order_of_rows(rng):
     """Rows of either table in any order give the correlation of each person with herself."""
     subjects = np.array([f"rea{i}" for i in range(1, 13)])
-    calmed, felt = rng.normal(size=(2, 12))
+    calmed = rng.normal(size=12)
+    felt = calmed + 0.3 * rng.normal(size=12)
     shuffled = rng.permutation(12)
     attenuation = pd.DataFrame(
         {
@@ -777,7 +778,7 @@ def test_people_are_joined_whatever_the_order_of_rows(rng):
             found = assess(table.iloc[order], relief, tests, thresholds, rng)
             assert found["effect"].item() == pytest.approx(expected, abs=1e-9)
     by_position = stats.pearsonr(calmed, felt[shuffled]).statistic
-    assert abs(by_position - expected) > 0.1
+    assert abs(by_position - expected) > 0.3
 
 
 @pytest.mark.parametrize("effect", [-0.4, -1e-9, 0.0, 0.4, np.nan])
