@@ -15,11 +15,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import reference_wager as reference
 from scipy import stats
 
 from handhold.images import read_volume
+from handhold.tracking import assess_coupling, assess_tracking
 from handhold.verdicts import RULES, SUPPORTED, Evidence, judge
 
 ROOT = Path(__file__).parents[1]
@@ -709,14 +711,14 @@ def test_page_shows_the_numbers_of_the_tables(page, correspondence, table, tests
     text = section(page, "Q2")
     row = correspondence["all", "spearman"]
     for name in ("effect", "p_map", "p_subject", "p"):
-        assert shown(number(row[name]), name) in text, name
+        assert shows(text, number(row[name]), name), name
     text = section(page, "Q3")
     for row in tests_of("tracking").values():
-        assert shown(number(row["effect"]), "effect") in text
-        assert shown(number(row["p_fwe"]), "p") in text
+        assert shows(text, number(row["effect"]), "effect")
+        assert shows(text, number(row["p_fwe"]), "p")
     text = section(page, "Q5")
     for row in table("tests/specificity"):
-        assert shown(number(row["effect"]), "effect") in text
+        assert shows(text, number(row["effect"]), "effect")
 
 
 def section(page, question):
@@ -725,15 +727,58 @@ def section(page, question):
     return html.unescape(re.sub(r"<[^>]*>", " ", found[0]))
 
 
-def shown(value, name):
-    """Write r with two digits and p with three, no leading zero, true minus: APA style."""
-    if name.startswith("p") and value < 0.001:
-        return "<.001"
-    digits = 3 if name.startswith("p") else 2
-    return f"{value:.{digits}f}".replace("0.", ".", 1).replace("-", "\N{MINUS SIGN}")
+def shows(text, value, name):
+    """Is the number there in APA style: p with three decimals, r with two (three below .1)?"""
+    is_p = name.startswith("p")
+    digits = 3 if is_p or abs(value) < 0.0995 else 2
+    written = f"{abs(value):.{digits}f}".removeprefix("0")
+    if is_p:
+        written = {".000": "<.001", "1.000": ">.999"}.get(written, written)
+    minus = "\N{MINUS SIGN}"
+    signed = re.escape((minus if value < 0 else "") + written)
+    return re.search(rf"(?<![\d.{minus}]){signed}(?!\d)", text)
 
 
-# ---- the rule, without data ----
+# ---- joins and the rule, without the real data ----
+
+
+def test_people_are_joined_whatever_the_order_of_rows(rng):
+    """Rows of either table in any order give the correlation of each person with herself."""
+    subjects = np.array([f"rea{i}" for i in range(1, 13)])
+    calmed = rng.normal(size=12)
+    felt = calmed + 0.3 * rng.normal(size=12)
+    shuffled = rng.permutation(12)
+    attenuation = pd.DataFrame(
+        {
+            "subject": subjects,
+            "definition": "aal3",
+            "region": "vACC",
+            "hemisphere": "both",
+            "role": "hypothesised",
+            "contrast": "reappraisal",
+            "attenuation": calmed,
+        }
+    )
+    coupling = attenuation.rename(columns={"attenuation": "fisher_z"}).assign(
+        receptor="MOR"
+    )
+    relief = pd.DataFrame(
+        {"subject": subjects, "contrast": "reappraisal", "relief": felt}
+    ).iloc[shuffled]
+    tests = {
+        "n_permutations": 99,
+        "n_bootstrap": 199,
+        "level": 0.95,
+        "bayes_kappa": 1 / 3,
+    }
+    thresholds = {"power": 0.8, "alpha": 0.05}
+    expected = stats.pearsonr(calmed, felt).statistic
+    for assess, table in ((assess_tracking, attenuation), (assess_coupling, coupling)):
+        for order in (np.arange(12), rng.permutation(12)):
+            found = assess(table.iloc[order], relief, tests, thresholds, rng)
+            assert found["effect"].item() == pytest.approx(expected, abs=1e-9)
+    by_position = stats.pearsonr(calmed, felt[shuffled]).statistic
+    assert abs(by_position - expected) > 0.3
 
 
 @pytest.mark.parametrize("effect", [-0.4, -1e-9, 0.0, 0.4, np.nan])
