@@ -47,6 +47,8 @@ class Atlas:
     labels_format: str
     structure_rule: str
     citation: str
+    space: str = "n/a"
+    licence: str = "n/a"
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
@@ -73,6 +75,8 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row["labels_format"],
             row["structure_rule"],
             row["citation"],
+            row.get("space") or "n/a",
+            row.get("licence") or "n/a",
         )
         for row in table.fillna("").to_dict("records")
     }

@@ -147,7 +147,7 @@ def describe_coupling(test: Mapping, *, act: str) -> Description:
         f"subject (n = {test['n']}), the line a least-squares fit. Pearson r = {r} (BCa "
         f"bootstrap 95 % interval), p {_p(test['p'])} by permuting relief over subjects. "
         "Coupling above 0: the subject's attenuation is higher where binding is higher; "
-        "{HELPED.format(act=act)}."
+        f"{HELPED.format(act=act)}."
     )
     return Description(alt, caption)
 

@@ -1,6 +1,8 @@
 """Region means of images, each image read once: subjects and receptor maps by the same code."""
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from handhold.errors import StudyError
 from handhold.images import Grid, read_volume
@@ -116,6 +118,7 @@ def extract_receptors(
     clouds: dict[str, Cloud],
     definitions: pd.DataFrame,
     min_coverage: float,
+    low_coverage: str,
 ) -> dict[str, pd.DataFrame]:
     """Average receptor maps over ROIs and parcels, outside-brain voxels left out.
 
@@ -128,13 +131,15 @@ def extract_receptors(
     definitions : DataFrame
         Columns region, structure of the parcels.
     min_coverage : float
-        Regions that a map covers less than this get no binding.
+        Least share of a region that a map has to cover.
+    low_coverage : {'floor', 'missing'}
+        Below that, the background counts as binding, or the region gets none.
 
     Returns
     -------
     dict of str to DataFrame
-        `rois` (receptor, definition, region, binding, coverage) and `parcels` (receptor, region,
-        structure, binding, coverage).
+        `rois` (receptor, definition, region, binding, coverage, floored) and `parcels`
+        (receptor, region, structure, binding, coverage, floored).
 
     Raises
     ------
@@ -151,16 +156,18 @@ def extract_receptors(
             volume.values, row["background"], row["negative"], f"{where}: {row['path']}"
         )
         for kind, weights in reader.weights(volume.grid).items():
-            means = average(weights, values, zero_is_missing=False)
+            binding, coverage, floored = _bind(
+                weights, volume.values, values, min_coverage, low_coverage
+            )
             table = pd.DataFrame(
                 {
                     "receptor": row["receptor"],
                     "region": clouds[kind].names,
-                    "binding": means.mean,
-                    "coverage": means.coverage,
+                    "binding": binding,
+                    "coverage": coverage,
+                    "floored": floored,
                 }
             )
-            table["binding"] = table["binding"].where(table["coverage"] >= min_coverage)
             pieces[kind].append(table)
     tables = {
         kind: pd.concat(listed, ignore_index=True) for kind, listed in pieces.items()
@@ -172,6 +179,27 @@ def extract_receptors(
     ]
     tables["parcels"] = tables["parcels"].merge(of_parcels, on="region")
     return tables
+
+
+def _bind(
+    weights: Weights,
+    values: NDArray,
+    masked: NDArray,
+    min_coverage: float,
+    low_coverage: str,
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Average a receptor map: binding, coverage, and whether the background counted in.
+
+    Publishers clip low binding to the value that also fills the outside of the brain, so that a
+    region of low binding (visual cortex, for mu-opioid) looks uncovered. Left out, such regions
+    would be missing because of the very value that is asked for.
+    """
+    measured = average(weights, masked, zero_is_missing=False)
+    whole = average(weights, values, zero_is_missing=False)
+    enough = measured.coverage >= min_coverage
+    floored = ~enough & (whole.coverage >= min_coverage) & (low_coverage == "floor")
+    binding = np.where(enough, measured.mean, np.where(floored, whole.mean, np.nan))
+    return binding, measured.coverage, floored
 
 
 def _require_registered(row: dict, where: str) -> None:

@@ -76,6 +76,10 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
             f"the table {path} ({key}) has the column {', '.join(repeated)} more than once; "
             "which one is meant cannot be known. Rename or remove one."
         )
+    if len(lines) == 1:
+        raise StudyError(
+            f"the table {path} ({key}) has a header and no rows. Fill it, or name another table."
+        )
     table = lines.iloc[1:].set_axis(header, axis=1).reset_index(drop=True)
     table = table.apply(lambda column: column.str.strip())
     return table.mask(table.isin(MISSING))

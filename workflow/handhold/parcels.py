@@ -89,6 +89,11 @@ def select_parcels(
     table.loc[small, "used"] = False
     for contrast, own in table.groupby("contrast", sort=False):
         _require_parcels(own, contrast, min_parcels)
+        used = attenuation[
+            (attenuation["contrast"] == contrast)
+            & attenuation["region"].isin(own.loc[own["used"], "region"])
+        ]
+        _require_covered(used, contrast)
     return table
 
 
@@ -319,8 +324,8 @@ def _judge_scope(
     return {
         "effect": found.pop("r"),
         "mean_r": np.tanh(found.pop("mean_z")),
-        "low": np.tanh(found.pop("z_low")),
-        "high": np.tanh(found.pop("z_high")),
+        "mean_r_low": np.tanh(found.pop("z_low")),
+        "mean_r_high": np.tanh(found.pop("z_high")),
         "statistic": found.pop("t_subject"),
         "n": found.pop("n_subjects"),
         **found,
@@ -333,6 +338,19 @@ def _matrix(attenuation: pd.DataFrame, contrast: str, regions: pd.Series) -> NDA
     wide = own.pivot(index="subject", columns="region", values="attenuation")
     subjects = attenuation["subject"].drop_duplicates()
     return wide.loc[subjects, regions].to_numpy()
+
+
+def _require_covered(used: pd.DataFrame, contrast: str) -> None:
+    """Refuse a person whose images cover next to no parcel; there is no map to correlate."""
+    covered = used.groupby("subject", sort=False)["attenuation"].count()
+    few = covered[covered < MIN_PARCELS]
+    if len(few):
+        listed = ", ".join(f"sub-{subject} ({n})" for subject, n in few.items())
+        raise StudyError(
+            f"{contrast}: {len(few)} of {len(covered)} subjects cover fewer than {MIN_PARCELS} of "
+            f"{used['region'].nunique()} parcels: {listed}. Look at their images; exclude them "
+            "with a reason in maps.exclude_column, or lower regions.min_coverage for everyone."
+        )
 
 
 def _require_parcels(own: pd.DataFrame, what: str, min_parcels: int) -> None:

@@ -66,6 +66,7 @@ def relieve(
         *_missing(scores, subjects),
     ]
     faults += _unknown_conditions(contrasts, ratings)
+    faults += _misspelled_conditions(table, contrasts, covered, ratings, rename)
     if not covered:
         faults.append(
             "no contrast has its ratings; compare contrasts with the section ratings"
@@ -160,6 +161,34 @@ def _unknown_conditions(contrasts: list[dict], ratings: dict) -> list[str]:
         f"ratings.wide names the condition {name}, which no contrast has"
         for name in ratings.get("wide", {})
         if name not in known
+    ]
+
+
+def _misspelled_conditions(
+    table: pd.DataFrame,
+    contrasts: list[dict],
+    covered: list[dict],
+    ratings: dict,
+    rename: dict,
+) -> list[str]:
+    """List contrasts without ratings in a long table that rates conditions of no contrast."""
+    if "long" not in ratings:
+        return []
+    words = (
+        table[ratings["long"]["condition"]]
+        .dropna()
+        .map(lambda word: rename.get(word, word))
+    )
+    sides = [
+        {contrast.get(side) for side in ("baseline", "held")} for contrast in contrasts
+    ]
+    strange = sorted(set(words) - set().union(*sides))
+    return [
+        f"the contrast {contrast['name']} has no ratings of "
+        f"{', '.join(sorted(side - set(words)))}, while the table rates {', '.join(strange)}: map "
+        "the words with maps.rename.condition, or remove those rows"
+        for contrast, side in zip(contrasts, sides, strict=True)
+        if strange and contrast not in covered and "baseline" in contrast
     ]
 
 

@@ -7,7 +7,7 @@ from handhold.errors import StudyError
 
 # A value that fills this share of a map is a background: measured binding does not repeat
 # itself, and the brain fills under half of any field of view.
-SHARE = 0.2
+SHARE = 0.05
 # A file holds seven digits of the number that a table declares: 0.256 is 0.25600001.
 SAME = 1e-6
 

@@ -47,7 +47,7 @@ SHOWN = {
         "detectable_r verdict"
     ),
     "Q5": (
-        "label contrast effect null_band p_fwe difference p_difference_fwe r_with_target "
+        "label contrast n_parcels effect null_band p_fwe difference p_difference_fwe r_with_target "
         "r_with_y vif verdict"
     ),
 }
@@ -56,12 +56,17 @@ ON_CARDS = {
     "Q2": "effect null_band p mean_r interval bf10",
     "Q3": "region effect interval p_fwe bf10",
     "Q4": "effect interval p bf10",
-    "Q5": "effect null_band p_fwe",
+    "Q5": "n_parcels effect null_band p_fwe",
 }
 NULL_BAND = {"null_band": "Middle 95 % of null"}
 HEADINGS = {
     "Q1": {},
-    "Q2": {**NULL_BAND, "effect": "r", "interval": "95 % interval of mean r"},
+    "Q2": {
+        **NULL_BAND,
+        "effect": "r",
+        "interval": "95 % interval of mean r",
+        "bf10": "BF10 of mean r",
+    },
     "Q3": {"effect": "r"},
     "Q4": {"effect": "r"},
     "Q5": {**NULL_BAND, "effect": "r", "label": "Map"},
@@ -89,7 +94,7 @@ def render(
     ----------
     study : mapping
         title (str) and, where known: study, source, unit, act (str; what is to lower the
-        response), config (str, resolved YAML), command (str), simulated
+        response), config (str, resolved YAML), simulated
         (bool), modelled_maps (list of names), versions (name to version), inputs
         (list of {path, sha256}), citations (list of {what, citation, licence}).
     results : mapping of str to DataFrame
@@ -117,7 +122,10 @@ def render(
     return environment.from_string(template_text).render(
         study={**_STUDY, **study},
         style_hash=_sha256(style[1].replace("\r\n", "\n")) if style else "",
-        rule=[(name, str(value)) for name, value in verdicts.get("rule", {}).items()],
+        rule=[
+            (name, f"{value:.3g}") for name, value in verdicts.get("rule", {}).items()
+        ],
+        rules=verdicts.get("rules", []),
         questions=[_question(q, results, figures) for q in verdicts["questions"]],
         quality_figures=_figures("quality", figures),
         other_figures=_other_figures(figures),
@@ -139,7 +147,6 @@ _STUDY = {
     "unit": "",
     "act": "holding",
     "config": "",
-    "command": "",
     "simulated": False,
     "modelled_maps": [],
 }
@@ -247,6 +254,7 @@ def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
     kind = tables.kind_of("effect", name)
     for joined, low, high, how in (
         ("interval", "low", "high", kind),
+        ("interval", "mean_r_low", "mean_r_high", kind),
         ("null_band", "null_low", "null_high", "r"),
     ):
         if {low, high} <= {*tests.columns}:

@@ -180,8 +180,15 @@ def _tidy(table: pd.DataFrame, maps: dict) -> pd.DataFrame:
             rows[role] = _fill_template(table, maps[f"{role}_template"])
     folder = Path(maps["table"]).parent
     for role in FILES:
-        rows[role] = rows[role].map(lambda path: str(folder / path), na_action="ignore")
+        rows[role] = rows[role].map(
+            lambda path: _image_of_pair(folder / path), na_action="ignore"
+        )
     return rows
+
+
+def _image_of_pair(path: Path) -> str:
+    """Return the .img of a pair that is named by its .hdr, so that both are inputs."""
+    return str(path.with_suffix(".img") if path.suffix == ".hdr" else path)
 
 
 def _fill_template(table: pd.DataFrame, template: str) -> pd.Series:
@@ -213,7 +220,8 @@ def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataF
         reasons[of_row.notna()] = (
             of_row[of_row.notna()] + f" (column {maps['exclude_column']})"
         )
-    marked = pd.DataFrame({"subject": rows["subject"], "reason": reasons}).dropna()
+    named = rows["subject"].fillna("n/a")
+    marked = pd.DataFrame({"subject": named, "reason": reasons}).dropna()
     counted = (
         marked.groupby(["subject", "reason"], sort=False)
         .size()
@@ -283,15 +291,26 @@ def _missing_cells(rows: pd.DataFrame, contrasts: list[dict]) -> list[str]:
             needed |= {
                 (contrast[side], cue) for side in ("baseline", "held") for cue in CUES
             }
-    faults = []
+    everyone = _cells(rows)
+    faults = [
+        f"no row has {' '.join(cell)} (needed by contrasts); the table has "
+        f"{', '.join(sorted(' '.join(map(str, other)) for other in everyone))}"
+        for cell in sorted(needed - everyone)
+    ]
+    needed &= everyone
     for subject, own in rows.groupby("subject", sort=False):
-        cells = set(zip(own["condition"], own["cue"], strict=True))
-        cells |= {(name,) for name in own["contrast"]}
+        cells = _cells(own)
         faults += [
             f"sub-{subject} has no image for {' '.join(cell)} (needed by contrasts)"
             for cell in sorted(needed - cells)
         ]
     return faults
+
+
+def _cells(rows: pd.DataFrame) -> set[tuple]:
+    """Return the cells (condition and cue, or contrast) that rows hold."""
+    pairs = rows[["condition", "cue"]].dropna().itertuples(index=False, name=None)
+    return {*pairs, *((name,) for name in rows["contrast"].dropna())}
 
 
 def _complete(path: Path) -> bool:

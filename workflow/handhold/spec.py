@@ -59,8 +59,8 @@ def resolve(config: dict) -> dict:
         )
     ]
     if not faults:
-        config = _fill(config, rules)
-        faults = _contradictions(config)
+        given, config = config, _fill(config, rules)
+        faults = _contradictions(config) + _idle_sections(given)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise StudyError(
@@ -135,16 +135,24 @@ def _fill(value: Any, rules: dict) -> Any:
     return filled
 
 
+def _idle_sections(given: dict) -> list[str]:
+    """List the sections that the study's source makes no use of."""
+    idle = {"simulated": ("maps", "ratings", "unit"), "maps": ("simulate",)}
+    return [
+        f"source is {given['source']}, so that {name} has no effect: remove it"
+        for name in idle[given["source"]]
+        if name in given
+    ]
+
+
 def _contradictions(config: dict) -> list[str]:
     """List the faults that no single key shows."""
     faults = []
-    if config["source"] == "maps" and "maps" not in config:
-        faults.append("source is maps, but there is no section maps")
-    if config["source"] == "simulated":
+    if config["source"] == "maps":
         faults += [
-            f"source is simulated, so that the section {name} has no effect: remove it"
-            for name in ("maps", "ratings")
-            if name in config
+            f"source is maps, but there is no {name}: {_meaning(schema(), name)}"
+            for name in ("maps", "unit")
+            if name not in config
         ]
     if "maps" in config:
         columns = config["maps"]["columns"]

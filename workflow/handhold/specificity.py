@@ -12,7 +12,7 @@ group map with a difference of (standardised) maps, up to its length; its nulls
 are those of the difference map. The test asks whether the group map goes with
 *that* map more than with equally smooth ones, and stays valid when it goes with what
 the two maps share. Family-wise p values compare with the largest of each draw
-[1]_; the smoothest maps, which have the widest nulls, weigh most in it.
+[1]_, in units of each map's null SD.
 
 References
 ----------
@@ -38,10 +38,10 @@ class Panel:
 
     Arrays of shape (n_maps,). `r` within structures, positive where attenuation is
     larger in parcels with more binding; `p` two-sided among the map's own nulls,
-    `p_fwe` among the largest |r| of each draw over all maps; `null_low` and
+    `p_fwe` among the largest |r| / null SD of each draw over all maps; `null_low` and
     `null_high` the central interval of the nulls. `difference` is r of the target
     minus r of the map, positive where the target corresponds more closely, with
-    `p_difference` and `p_difference_fwe` (largest |difference| of each draw); for
+    `p_difference` and `p_difference_fwe` (largest |difference| / null SD of each draw); for
     the target itself the difference is 0 and its p values are nan.
     """
 
@@ -188,9 +188,14 @@ def correlate_axis(binding: ArrayLike, coordinates: ArrayLike) -> NDArray:
 
 
 def _judge(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
-    """Return p of each map and p of each map among the largest of each draw."""
-    largest = np.abs(nulls).max(axis=1, keepdims=True)
-    return two_sided_p(observed, nulls), two_sided_p(observed, largest)
+    """Return p of each map and p of each map among the largest of each draw.
+
+    The largest is that of correlations in units of their null's SD: raw ones would let the
+    smoothest maps, whose nulls are widest, decide alone.
+    """
+    spread = nulls.std(axis=0)
+    largest = np.abs(nulls / spread).max(axis=1, keepdims=True)
+    return two_sided_p(observed, nulls), two_sided_p(observed / spread, largest)
 
 
 def _unexplained(maps: NDArray, index: int) -> float:

@@ -1,4 +1,4 @@
-"""A study as the workflow sees it: configuration, subjects and maps, walked once at parse time."""
+"""A study as the workflow sees it: configuration, subjects, maps; walked once at parse time."""
 
 import ast
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import pandas as pd
 
 from handhold import atlases, ratings, simulate, sources, spec
 from handhold.errors import StudyError
-from handhold.io import read_table
+from handhold.io import COLUMNS, read_table
 
 PACKAGE = Path(__file__).parent
+SCRIPTS = PACKAGE.parent / "scripts"
 RECEPTOR_COLUMNS = (
     "receptor",
     "label",
@@ -32,7 +33,8 @@ class Study:
 
     `config` with every default filled in; `folder` of its results; `manifest` of its images;
     `receptors`, one row per map, the target first, column path added; `rated`, the contrasts
-    that have ratings.
+    that have ratings; `atlas_files`, what the regions are read from; `atlas_citations`, what the
+    page says of them (what, citation, licence).
     """
 
     config: dict
@@ -40,6 +42,8 @@ class Study:
     manifest: sources.Manifest
     receptors: pd.DataFrame
     rated: tuple[str, ...]
+    atlas_files: list[str]
+    atlas_citations: list[dict[str, str]]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -63,43 +67,6 @@ class Study:
         maps, rated = self.config["maps"], self.config.get("ratings", {})
         return [table for table in (maps["table"], rated.get("table")) if table]
 
-    @property
-    def atlas_citations(self) -> list[dict[str, str]]:
-        """What the atlases of the study are, for the page: what, citation, licence."""
-        known = read_table(self.config["regions"]["atlases"], "regions.atlases").fillna(
-            "n/a"
-        )
-        chosen = known[known["name"].isin(self._atlas_names)]
-        return [
-            {
-                "what": f"atlas {row.name}",
-                "citation": row.citation,
-                "licence": row.licence,
-            }
-            for row in chosen.itertuples(index=False)
-        ]
-
-    @property
-    def _atlas_names(self) -> list[str]:
-        chosen = self.config["regions"]
-        rows = atlases.read_definitions(chosen["rois"], chosen["definitions"])
-        return [
-            *(name for name in rows["atlas"].unique() if name != "sphere"),
-            chosen["parcels"],
-        ]
-
-    @property
-    def atlas_files(self) -> list[str]:
-        """Every file that the regions are read from."""
-        chosen = self.config["regions"]
-        known = atlases.read_atlases(chosen["atlases"], self.config["data_root"])
-        rows = atlases.read_definitions(chosen["rois"], chosen["definitions"])
-        names = [name for name in rows["atlas"].unique() if name != "sphere"]
-        return [
-            str(file)
-            for file in atlases.image_files(known, [*names, chosen["parcels"]])
-        ]
-
 
 def open_study(config: dict) -> Study:
     """Check a configuration and list what it analyses; no image is read.
@@ -118,6 +85,7 @@ def open_study(config: dict) -> Study:
         config = {**config, **_rooted_sections(config)}
         table = read_table(config["maps"]["table"], "maps.table")
     manifest = sources.list_images(table, config["maps"], config["contrasts"])
+    files, citations = _atlases(config)
     receptors = _receptors(config, folder)
     if config["source"] == "simulated":
         rated = tuple(contrast["name"] for contrast in config["contrasts"])
@@ -125,7 +93,7 @@ def open_study(config: dict) -> Study:
         sources.require_files(manifest.images)
         _require_maps(receptors)
         rated = _rated(config, manifest)
-    return Study(config, folder, manifest, receptors, rated)
+    return Study(config, folder, manifest, receptors, rated, files, citations)
 
 
 def relief_of(
@@ -142,23 +110,25 @@ def relief_of(
     )
 
 
-def modules(*names: str) -> list[str]:
-    """List the source files of modules of this package and of all that they import from it.
+def code_of(rule: str) -> list[str]:
+    """List what the script of a rule runs of this package, and the tables that it reads by itself.
 
     Rules name these as inputs: Snakemake sees an edited script, but no edited package.
     """
     found: set[str] = set()
-    waiting = set(names)
+    waiting = set(_imports(str(SCRIPTS / f"{rule}.py")))
     while waiting:
         found |= waiting
-        waiting = {name for module in waiting for name in _imports(module)} - found
-    return sorted(str(PACKAGE / f"{name}.py") for name in found)
+        paths = {str(PACKAGE / f"{name}.py") for name in waiting}
+        waiting = {name for path in paths for name in _imports(path)} - found
+    columns = [str(COLUMNS)] if "io" in found else []
+    return sorted(str(PACKAGE / f"{name}.py") for name in found) + columns
 
 
 @cache
-def _imports(module: str) -> frozenset[str]:
-    """Return the modules of this package that a module imports, wherever in it."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+def _imports(path: str) -> frozenset[str]:
+    """Return the modules of this package that a file imports, wherever in it."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     named = {
         alias.name
@@ -191,6 +161,7 @@ def _rooted_sections(config: dict) -> dict:
 def _simulated_sections(folder: str) -> dict:
     """Describe the simulated study as any other study of maps is described."""
     return {
+        "unit": "% signal change",
         "maps": {
             "table": f"{folder}/simulated/images.tsv",
             "columns": {
@@ -211,6 +182,36 @@ def _simulated_sections(folder: str) -> dict:
             "label": "relief (points of 0 to 100, simulated)",
         },
     }
+
+
+def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
+    """Check the choice of regions; return the files and the citations of their atlases."""
+    chosen = config["regions"]
+    known = atlases.read_atlases(chosen["atlases"], config["data_root"])
+    rows = atlases.read_definitions(chosen["rois"], chosen["definitions"])
+    names = [name for name in rows["atlas"].unique() if name != "sphere"]
+    names = list(dict.fromkeys([*names, chosen["parcels"]]))
+    files = [str(file) for file in atlases.image_files(known, names)]
+    missing = [file for file in files if not Path(file).is_file()]
+    if missing:
+        raise StudyError(
+            f"{len(missing)} atlas files do not exist: {', '.join(missing)}. Paths start from "
+            "data_root (regions.atlases says where each atlas comes from)."
+        )
+    if known[chosen["parcels"]].kind != "labels":
+        raise StudyError(
+            f"regions.parcels: the atlas {chosen['parcels']} is of the kind "
+            f"{known[chosen['parcels']].kind}; parcels need a label image (kind labels)."
+        )
+    citations = [
+        {
+            "what": f"atlas {name} (space {known[name].space})",
+            "citation": known[name].citation,
+            "licence": known[name].licence,
+        }
+        for name in names
+    ]
+    return files, citations
 
 
 def _receptors(config: dict, folder: str) -> pd.DataFrame:

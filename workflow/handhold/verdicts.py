@@ -129,14 +129,29 @@ def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
 
 
 def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
-    """Add verdict and reason to the table of Q2: both nulls have to pass, with one sign."""
+    """Add verdict and reason to the table of Q2: support and absence both need both nulls.
+
+    Support needs one sign of the group map and of the average person. The absence that the
+    subjects' equivalence test or Bayes factor shows counts only where the map null agrees, and
+    is no wider than `widest_null`: else smooth maps alone reach as far.
+    """
     torn = np.sign(table["effect"]) != np.sign(table["mean_r"])
-    judged = judge_rows(table.assign(p=table["p"].where(~torn, 1.0)), "p", thresholds)
+    reach = table[["null_low", "null_high"]].abs().max(axis=1)
+    wide = (reach > thresholds["widest_null"]) | (table["p_map"] <= thresholds["alpha"])
+    judged = judge_rows(
+        table.assign(
+            p=table["p"].where(~torn, 1.0),
+            bf10=table["bf10"].where(~wide),
+            p_tost=table["p_tost"].where(~wide),
+        ),
+        "p",
+        thresholds,
+    )
     # both p may pass, so that the rule's own reason would leave the reader guessing
     passed = torn & (table["p"] <= thresholds["alpha"])
     open_ = passed & (judged["verdict"] == INCONCLUSIVE)
-    return judged.assign(
-        p=table["p"],
+    return table.assign(
+        verdict=judged["verdict"],
         reason=judged["reason"].mask(
             open_, "the group map and the average person differ in sign"
         ),
@@ -282,7 +297,7 @@ def answer_specificity(
     target, others = own[own["target"]].iloc[0], own[~own["target"]]
     passed = others["p_difference_fwe"] <= thresholds["alpha"]
     behind = others[passed & (others["difference"] > 0)]["label"]
-    followed = others["effect"] > 0
+    followed = (others["effect"] > 0) & (others["p_fwe"] <= thresholds["alpha"])
     ahead = others[passed & followed & (others["difference"] < 0)]["label"]
     level = [label for label in others["label"] if label not in {*behind, *ahead}]
     if q2["verdict"] == SUPPORTED and len(behind) == len(others):
@@ -306,7 +321,7 @@ def answer_specificity(
         INCONCLUSIVE: f"Attenuation ({contrast}) cannot be called specific to {target['label']}.",
     }[verdict]
     reason += (
-        f". The other maps explain R2 = {_share(target['r_squared'])} of the target, which "
+        f". Over {int(target['n_parcels'])} parcels, the other maps explain R2 = {_share(target['r_squared'])} of the target, which "
         f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis"
     )
     return _answer("Q5", verdict, sentence, reason, own[own["target"]])
@@ -371,14 +386,16 @@ def _power(rows: pd.DataFrame, question: str) -> str:
 
 
 def _region_sentence(question: str, contrast: str, found: dict) -> str:
-    what = {
-        "Q1": ("The response falls", "the response falls"),
-        "Q3": ("Attenuation goes with relief", "attenuation goes with relief"),
-    }[question]
-    if found[SUPPORTED]:
-        return f"{what[0]} ({contrast}) in {', '.join(found[SUPPORTED])}."
-    if found[AGAINST] and not found[INCONCLUSIVE]:
-        return f"There is evidence against it that {what[1]} ({contrast}) in any of the regions."
-    return (
-        f"Whether {what[1]} ({contrast}) is open in {', '.join(found[INCONCLUSIVE])}."
-    )
+    """Name every region of the primary definition under its verdict."""
+    what = {"Q1": "the response falls", "Q3": "attenuation goes with relief"}[question]
+    parts = [
+        f"{lead} in {', '.join(found[verdict])}"
+        for verdict, lead in (
+            (SUPPORTED, f"{what} ({contrast})"),
+            (AGAINST, f"there is evidence against it that {what} ({contrast})"),
+            (INCONCLUSIVE, f"whether {what} ({contrast}) is open"),
+        )
+        if found[verdict]
+    ]
+    sentence = "; ".join(parts)
+    return f"{sentence[:1].upper()}{sentence[1:]}."

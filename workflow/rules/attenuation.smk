@@ -7,7 +7,7 @@ rule attenuate:
         rois=rules.join_regions.output.rois,
         parcels=rules.join_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
-        code=modules("attenuation", "io"),
+        code=code_of("attenuate"),
     output:
         rois=table("attenuation/rois"),
         parcels=table("attenuation/parcels"),
@@ -23,7 +23,7 @@ rule test_attenuation:
     """Q1: does holding lower the response, ROI by ROI?"""
     input:
         attenuation=rules.attenuate.output.rois,
-        code=modules("attenuation", "verdicts", "io"),
+        code=code_of("test_attenuation"),
     output:
         table("tests/attenuation"),
     log:
@@ -42,7 +42,7 @@ if STUDY.rated:
         """How much better does each person feel held?"""
         input:
             ratings=CONFIG["ratings"]["table"],
-            code=modules("study", "io"),
+            code=code_of("relieve"),
         output:
             table("relief"),
         log:

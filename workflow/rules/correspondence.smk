@@ -7,7 +7,7 @@ rule select_parcels:
         attenuation=rules.attenuate.output.parcels,
         receptors=rules.read_receptors.output.parcels,
         definitions=rules.define_regions.output.definitions,
-        code=modules("parcels", "io"),
+        code=code_of("select_parcels"),
     output:
         table("correspondence/parcels"),
     log:
@@ -25,7 +25,7 @@ rule test_correspondence:
     input:
         attenuation=rules.attenuate.output.parcels,
         parcels=rules.select_parcels.output,
-        code=modules("parcels", "verdicts", "io"),
+        code=code_of("test_correspondence"),
     output:
         tests=table("tests/correspondence"),
         nulls=f"{OUT}/correspondence/null_r.npz",

@@ -8,14 +8,17 @@ rule read_receptors:
         parcels=rules.define_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
         maps=list(STUDY.receptors["path"]),
-        code=modules("receptor", "regions", "images", "io"),
+        code=code_of("read_receptors"),
     output:
         rois=table("receptors/rois"),
         parcels=table("receptors/parcels"),
     log:
         f"{OUT}/logs/read_receptors.txt",
     params:
-        maps=STUDY.receptors.to_dict("list"),
+        maps=STUDY.receptors[
+            ["receptor", "path", "background", "negative", "sha256"]
+        ].to_dict("list"),
         min_coverage=CONFIG["regions"]["min_coverage"],
+        low_coverage=CONFIG["receptors"]["low_coverage"],
     script:
         "../scripts/read_receptors.py"

@@ -8,7 +8,7 @@ rule define_regions:
         atlases=CONFIG["regions"]["atlases"],
         files=STUDY.atlas_files,
         grid=STUDY.manifest.images["image"].iloc[0],
-        code=modules("atlases"),
+        code=code_of("define_regions"),
     output:
         rois=f"{OUT}/regions/rois.npz",
         parcels=f"{OUT}/regions/parcels.npz",
@@ -32,7 +32,7 @@ rule read_subject:
         rois=rules.define_regions.output.rois,
         parcels=rules.define_regions.output.parcels,
         images=lambda wildcards: STUDY.paths(STUDY.labels[wildcards.label]),
-        code=modules("regions", "images", "io"),
+        code=code_of("read_subject"),
     output:
         rois=table("regions/subjects/{label}_rois"),
         parcels=table("regions/subjects/{label}_parcels"),
@@ -56,7 +56,7 @@ rule join_regions:
             f"{OUT}/regions/subjects/{{label}}_parcels.tsv", label=STUDY.labels
         ),
         definitions=rules.define_regions.output.definitions,
-        code=modules("coverage", "io"),
+        code=code_of("join_regions"),
     output:
         rois=table("regions/rois"),
         parcels=table("regions/parcels"),

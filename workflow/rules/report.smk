@@ -27,7 +27,7 @@ rule judge:
     """What do the numbers say, by the rule fixed before?"""
     input:
         **{question: f"{OUT}/{TESTS[question]}.tsv" for question in ASKED},
-        code=modules("verdicts", "io"),
+        code=code_of("judge"),
     output:
         f"{OUT}/verdicts.json",
     log:
@@ -53,7 +53,7 @@ rule list_exclusions:
         definitions=rules.define_regions.output.definitions,
         parcels=rules.select_parcels.output,
         receptors=rules.read_receptors.output.parcels,
-        code=modules("coverage", "io"),
+        code=code_of("list_exclusions"),
     output:
         table("exclusions"),
     log:
@@ -67,7 +67,7 @@ rule draw_rois:
     input:
         rois=rules.define_regions.output.rois,
         definitions=rules.define_regions.output.definitions,
-        code=modules("figures", "io"),
+        code=code_of("draw_rois"),
     output:
         multiext(f"{OUT}/figures/rois", ".svg", ".png"),
     log:
@@ -82,7 +82,7 @@ rule draw_coverage:
     """How much of each ROI does each image cover?"""
     input:
         rois=rules.join_regions.output.rois,
-        code=modules("figures", "io"),
+        code=code_of("draw_coverage"),
     output:
         multiext(f"{OUT}/figures/coverage", ".svg", ".png"),
     log:
@@ -99,7 +99,7 @@ rule draw_attenuation:
     input:
         attenuation=rules.attenuate.output.rois,
         tests=rules.test_attenuation.output,
-        code=modules("figures", "io"),
+        code=code_of("draw_attenuation"),
     output:
         multiext(f"{OUT}/figures/attenuation", ".svg", ".png"),
     log:
@@ -118,7 +118,7 @@ rule draw_correspondence:
         parcels=rules.select_parcels.output,
         tests=rules.test_correspondence.output.tests,
         nulls=rules.test_correspondence.output.nulls,
-        code=modules("figures", "io"),
+        code=code_of("draw_correspondence"),
     output:
         multiext(f"{OUT}/figures/correspondence", ".svg", ".png"),
     log:
@@ -141,7 +141,7 @@ if "Q3" in QUESTIONS:
             attenuation=rules.attenuate.output.rois,
             relief=rules.relieve.output,
             tests=rules.test_tracking.output,
-            code=modules("figures", "io"),
+            code=code_of("draw_tracking"),
         output:
             multiext(f"{OUT}/figures/tracking", ".svg", ".png"),
         log:
@@ -161,7 +161,7 @@ if "Q3" in QUESTIONS:
             coupling=rules.couple_subjects.output,
             relief=rules.relieve.output,
             tests=rules.test_coupling.output,
-            code=modules("figures", "io"),
+            code=code_of("draw_coupling"),
         output:
             multiext(f"{OUT}/figures/coupling", ".svg", ".png"),
         log:
@@ -180,7 +180,7 @@ if "Q5" in QUESTIONS:
         """How do the receptor maps compare?"""
         input:
             tests=rules.test_specificity.output,
-            code=modules("figures", "io"),
+            code=code_of("draw_specificity"),
         output:
             multiext(f"{OUT}/figures/specificity", ".svg", ".png"),
         log:
@@ -202,7 +202,7 @@ rule record_provenance:
         maps=list(STUDY.receptors["path"]),
         tables=STUDY.tables,
         atlases=STUDY.atlas_files,
-        code=modules("provenance", "io"),
+        code=code_of("record_provenance"),
     output:
         inputs=table("provenance/inputs"),
         config=f"{OUT}/provenance/config.yaml",
@@ -234,7 +234,7 @@ rule write_report:
         figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
         provenance=rules.record_provenance.output,
         template="workflow/report/report.html.j2",
-        code=modules("report", "captions", "io"),
+        code=code_of("write_report"),
     output:
         page=f"{OUT}/report.html",
         tables=[

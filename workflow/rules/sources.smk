@@ -5,7 +5,7 @@ if CONFIG["source"] == "simulated":
     rule simulate_study:
         """What would a study look like in which attenuation follows the receptors?"""
         input:
-            code=modules("simulate"),
+            code=code_of("simulate_study"),
         output:
             images=list(STUDY.manifest.images["image"]),
             maps=list(STUDY.receptors["path"]),
@@ -22,7 +22,7 @@ if CONFIG["source"] == "simulated":
 rule write_manifest:
     """Which image belongs to whom, and who was excluded?"""
     input:
-        code=modules("sources", "io"),
+        code=code_of("write_manifest"),
     output:
         images=table("manifest"),
         excluded=table("excluded"),

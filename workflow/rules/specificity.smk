@@ -7,7 +7,7 @@ if CONFIG["receptors"]["panel"]:
         input:
             parcels=rules.select_parcels.output,
             receptors=rules.read_receptors.output.parcels,
-            code=modules("parcels", "verdicts", "io"),
+            code=code_of("test_specificity"),
         output:
             table("tests/specificity"),
         log:

@@ -6,7 +6,7 @@ rule couple_subjects:
     input:
         attenuation=rules.attenuate.output.parcels,
         parcels=rules.select_parcels.output,
-        code=modules("parcels", "io"),
+        code=code_of("couple_subjects"),
     output:
         table("coupling"),
     log:
@@ -24,7 +24,7 @@ if STUDY.rated:
         input:
             attenuation=rules.attenuate.output.rois,
             relief=rules.relieve.output,
-            code=modules("tracking", "verdicts", "io"),
+            code=code_of("test_tracking"),
         output:
             table("tests/tracking"),
         log:
@@ -43,7 +43,7 @@ if STUDY.rated:
         input:
             coupling=rules.couple_subjects.output,
             relief=rules.relieve.output,
-            code=modules("tracking", "verdicts", "io"),
+            code=code_of("test_coupling"),
         output:
             table("tests/coupling"),
         log:

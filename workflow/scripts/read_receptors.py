@@ -10,7 +10,13 @@ maps = pd.DataFrame(snakemake.params.maps)
 clouds = {kind: read_cloud(snakemake.input[kind]) for kind in ("rois", "parcels")}
 definitions = read_results(snakemake.input.definitions[0])
 
-tables = extract_receptors(maps, clouds, definitions, snakemake.params.min_coverage)
+tables = extract_receptors(
+    maps,
+    clouds,
+    definitions,
+    snakemake.params.min_coverage,
+    snakemake.params.low_coverage,
+)
 
 for kind, table in tables.items():
     write_results(table, snakemake.output[kind][0])
