@@ -120,7 +120,7 @@ def correspondence_tests():
         dict(
             question="Q2", receptor="mu_opioid", scope=scope, method=method,
             contrast=contrast, n=24, n_parcels=394, effect=0.312 - 0.01 * i,
-            r_overall=0.42, low=0.02, high=0.25, mean_r=0.14, null_low=-0.24,
+            r_overall=0.42, mean_r_low=0.02, mean_r_high=0.25, mean_r=0.14, null_low=-0.24,
             null_high=0.25, null_sd=0.125, p_naive=1e-9, p_map=0.0123 + i / 50,
             p_map_of_attenuation=0.034, p_subject=0.0042, p=0.0123 + i / 50,
             statistic=2.9, bf10=6.3, p_tost=0.81, n_nulls=9999,
@@ -236,7 +236,17 @@ def exclusions():
 
 VERDICTS = {
     "study": "demo",
-    "rule": {"alpha": 0.05, "bf10_for": 3, "bf10_against": 0.3333333333},
+    "rule": {
+        "alpha": 0.05,
+        "bf_against": 0.3333333333333333,
+        "widest_null": 0.3,
+        "power": 0.8,
+    },
+    "rules": [
+        {"verdict": "supported", "reason": "p passes alpha <as hoped>"},
+        {"verdict": "evidence against", "reason": "the Bayes factor favours no effect"},
+        {"verdict": "inconclusive", "reason": "neither is shown"},
+    ],
     "questions": [
         {
             "question": "Q1",
@@ -263,8 +273,9 @@ VERDICTS = {
             "reason": "Both nulls pass; p is the larger of the two.",
             "inputs": {
                 "effect": 0.312,
-                "low": 0.02,
-                "high": 0.25,
+                "mean_r": 0.14,
+                "mean_r_low": 0.02,
+                "mean_r_high": 0.25,
                 "p": 0.0123,
                 "bf10": 6.3,
             },

@@ -87,15 +87,40 @@ def test_every_number_of_q2_is_that_of_its_table(rng):
         "n": ("n", "count"),
         "p (map null)": ("p_map", "p"),
         "p (subject null)": ("p_subject", "p"),
-        "BF10": ("bf10", "effect"),
+        "BF10 of mean r": ("bf10", "effect"),
     }
     tests = found["tests/correspondence"].to_dict("records")
     for row, test in zip(rows, tests, strict=True):
         shown = dict(zip(header, row, strict=True))
         for heading, (column, kind) in columns.items():
             assert shown[heading] == tables.display(test[column], kind)
-        low_high = tables.interval(test["low"], test["high"], "r")
+        low_high = tables.interval(test["mean_r_low"], test["mean_r_high"], "r")
         assert shown["95 % interval of mean r"] == low_high
+        assert low_high == "[.02, .25]"
+        assert "95 % interval" not in shown
+
+
+def test_the_card_of_q2_calls_the_interval_that_of_mean_r(rng):
+    found = results(rng)
+    del found["tests/correspondence"]
+    header, rows = table_with(Page(render(found)), "95 % interval of mean r")
+    shown = dict(zip(header, rows[0], strict=True))
+    assert shown["95 % interval of mean r"] == "[.02, .25]"
+    assert shown["BF10 of mean r"] == "6.30"
+
+
+def test_card_and_table_of_q5_state_the_parcels(rng):
+    found = results(rng)
+    target = found["tests/specificity"].head(1).to_dict("records")
+    asked = {
+        **example.VERDICTS["questions"][4],
+        "verdict": "inconclusive",
+        "inputs": target,
+    }
+    page = Page(render(found, {**example.VERDICTS, "questions": [asked]}))
+    for headings in (("Map", "VIF"), ("r", "Middle 95 % of null")):
+        header, rows = table_with(page, *headings)
+        assert {row[header.index("Parcels")] for row in rows} == {"394"}
 
 
 def test_definitions_stand_side_by_side_with_dice_and_agreement(rng):
@@ -140,6 +165,21 @@ def test_cards_say_the_verdict_and_why_a_question_was_not_run(rng):
     assert (shown["p (FWE)"], shown["BF10"]) == (".004", "12.3")
 
 
+def test_the_page_prints_the_thresholds_and_the_rules_in_their_order(rng):
+    text = render(results(rng), command="snakemake --cores 7")
+    shown = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text)
+    thresholds = {name: float(value) for name, value in shown}
+    assert thresholds == pytest.approx(example.VERDICTS["rule"], abs=5e-4)
+    assert dict(shown)["bf_against"] == "0.333"
+    listed = re.search(r"<ol>(.*?)</ol>", text, re.DOTALL)[1]
+    lines = re.findall(r"<li>(.*?): <strong>(.*?)</strong></li>", listed)
+    assert [(html.unescape(reason), verdict) for reason, verdict in lines] == [
+        (rule["reason"], rule["verdict"]) for rule in example.VERDICTS["rules"]
+    ]
+    # what was typed is no part of the result
+    assert "snakemake --cores 7" not in text
+
+
 def test_inputs_may_be_several_rows(rng):
     found = results(rng)
     rows = found["tests/attenuation"].head(3).to_dict("records")
@@ -163,7 +203,8 @@ def test_nothing_runs_and_nothing_is_fetched(rng):
     question = dict.fromkeys(("title", "sentence", "reason", "verdict"), HOSTILE)
     question |= {"question": HOSTILE, "inputs": [{"effect": HOSTILE}]}
     verdicts = {
-        "rule": {HOSTILE: HOSTILE},
+        "rule": {HOSTILE: 0.05},
+        "rules": [{"verdict": HOSTILE, "reason": HOSTILE}],
         "questions": [*example.VERDICTS["questions"], question],
     }
     text = render(
@@ -282,3 +323,23 @@ def test_captions_state_n_test_null_and_sign(rng):
         assert "24" in text
         assert "above 0" in text
         assert re.search(r"permut|null", text)
+
+
+def test_no_caption_keeps_a_placeholder(rng):
+    described = captions.describe_figures(
+        results(rng),
+        contrast="partner",
+        definition="aal3",
+        method="spearman",
+        unit="% signal change",
+        act="reappraising",
+        min_coverage=0.8,
+    )
+    figures = {name for names in report.FIGURES.values() for name in names}
+    assert set(described) == figures
+    for texts in described.values():
+        assert not set("{}") & set(texts.alt + texts.caption)
+    for name in ("attenuation", "tracking", "correspondence"):
+        assert "above 0: reappraising lowered" in described[name].caption
+    for name in ("tracking", "coupling"):
+        assert "relief above 0: reappraising helped" in described[name].caption

@@ -1,5 +1,7 @@
 """Specificity against counts by hand, statsmodels and planted receptors."""
 
+from statistics import pstdev
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,22 +42,48 @@ def test_every_number_by_loops_and_counts(ranked, correlate, rng):
     panel = compare_receptors(group, bindings, ONE, nulls, ranked, level=0.9)
     r = [correlate(group, binding).statistic for binding in bindings]
     null_r = np.array([[correlate(group, m).statistic for m in null] for null in nulls])
+    sd = [pstdev(row[i] for row in null_r) for i in range(4)]
     for i in range(4):
         as_extreme = sum(abs(row[i]) >= abs(r[i]) for row in null_r)
-        in_family = sum(max(abs(row)) >= abs(r[i]) for row in null_r)
+        in_family = sum(
+            max(abs(row[j]) / sd[j] for j in range(4)) >= abs(r[i]) / sd[i]
+            for row in null_r
+        )
         assert panel.r[i] == pytest.approx(r[i], abs=ROUNDING)
         assert panel.p[i] == (1 + as_extreme) / 100
         assert panel.p_fwe[i] == (1 + in_family) / 100
         assert panel.difference[i] == pytest.approx(r[0] - r[i], abs=ROUNDING)
         bounds = np.quantile(null_r[:, i], [0.05, 0.95])
         assert [panel.null_low[i], panel.null_high[i]] == pytest.approx(bounds)
+    apart = [pstdev(row[0] - row[i] for row in null_r) for i in range(4)]
     for i in range(1, 4):
         wider = sum(abs(row[0] - row[i]) >= abs(r[0] - r[i]) for row in null_r)
-        widest = sum(max(abs(row[0] - row[1:])) >= abs(r[0] - r[i]) for row in null_r)
+        widest = sum(
+            max(abs(row[0] - row[j]) / apart[j] for j in range(1, 4))
+            >= abs(r[0] - r[i]) / apart[i]
+            for row in null_r
+        )
         assert panel.p_difference[i] == (1 + wider) / 100
         assert panel.p_difference_fwe[i] == (1 + widest) / 100
     assert panel.difference[0] == 0
     assert np.isnan([panel.p_difference[0], panel.p_difference_fwe[0]]).all()
+
+
+def test_a_map_with_wide_nulls_does_not_decide_for_the_others(rng):
+    """Among raw correlations the last map's nulls, of |r| near .9, would hide all others."""
+    group, bindings, nulls = draw_panel(rng, n_maps=3)
+    bindings[0] = group + rng.standard_normal(N_PARCELS)
+    signs = rng.choice([-1, 1], size=(99, 1))
+    nulls[:, 2] = signs * (group + 0.4 * rng.standard_normal((99, N_PARCELS)))
+    panel = compare_receptors(group, bindings, ONE, nulls, False)
+    assert panel.null_high[2] > panel.r[0] > panel.null_high[0]
+    assert panel.p_fwe[0] == 0.01
+    bindings[:2] = bindings[1::-1]  # the target is now the one that does not follow
+    nulls[:, :2] = nulls[:, 1::-1]
+    panel = compare_receptors(group, bindings, ONE, nulls, False)
+    assert panel.p_fwe[1] == 0.01
+    assert panel.null_high[2] > abs(panel.difference[1])
+    assert panel.p_difference_fwe[1] <= 0.05
 
 
 def test_structures_are_told_apart(rng):

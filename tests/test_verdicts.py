@@ -20,9 +20,10 @@ from handhold.verdicts import (
 )
 
 NAN = float("nan")
-THRESHOLDS = {"alpha": 0.05, "bf_against": 1 / 3, "power": 0.8}
+THRESHOLDS = {"alpha": 0.05, "bf_against": 1 / 3, "widest_null": 0.3, "power": 0.8}
 ABOVE, BELOW = np.nextafter(0.05, 1), np.nextafter(0.05, 0)
 THIRD_ABOVE = np.nextafter(1 / 3, 1)
+WIDER = np.nextafter(0.3, 1)
 FOR, AGAINST, OPEN = "supported", "evidence against", "inconclusive"
 
 
@@ -103,6 +104,7 @@ def test_the_thresholds_are_those_of_the_configuration():
     assert judge(evidence, {**THRESHOLDS, "alpha": 0.01})[0] == AGAINST
     keys = spec.schema()["properties"]["verdicts"]["properties"]
     assert set(keys) == set(THRESHOLDS)
+    assert {name: key["default"] for name, key in keys.items()} == THRESHOLDS
 
 
 def test_rows_are_judged_by_the_p_that_is_named():
@@ -124,6 +126,8 @@ def correspondence(**changes):
         "contrast": "partner",
         "effect": 0.4,
         "mean_r": 0.2,
+        "null_low": -0.2,
+        "null_high": 0.2,
         "p_map": 0.01,
         "p_subject": 0.02,
         "p": 0.02,
@@ -151,6 +155,49 @@ def test_both_nulls_have_to_pass_with_one_sign(changes, expected):
     judged = correspondence(**changes)
     assert judged["verdict"].item() == expected
     assert judged["p"].item() == {**{"p": 0.02}, **changes}["p"]
+
+
+@pytest.mark.parametrize("absence", [{"bf10": 0.1}, {"p_tost": 0.01}])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, AGAINST),
+        # the widest null itself is narrow enough, and the next number is not, on either side
+        ({"null_low": -0.3, "null_high": 0.3}, AGAINST),
+        ({"null_high": WIDER}, OPEN),
+        ({"null_low": -WIDER}, OPEN),
+        # alpha itself is a map that does correspond
+        ({"p_map": ABOVE}, AGAINST),
+        ({"p_map": 0.05}, OPEN),
+        ({"p_map": 0.05, "null_high": WIDER}, OPEN),
+        # absence has no sign
+        ({"mean_r": -0.2}, AGAINST),
+        ({"mean_r": -0.2, "null_high": WIDER}, OPEN),
+    ],
+)
+def test_absence_needs_a_map_null_that_agrees_and_is_narrow(changes, expected, absence):
+    row = {"p_map": 0.6, "p_subject": 0.5, "p": 0.6, **absence, **changes}
+    judged = correspondence(**row)
+    assert judged["verdict"].item() == expected
+    for (
+        column,
+        value,
+    ) in row.items():  # what was left out of the verdict stays in the table
+        assert judged[column].item() == value
+
+
+def test_the_width_of_the_null_is_that_of_the_configuration():
+    row = {"p_map": 0.6, "p": 0.6, "bf10": 0.1, "null_high": 0.25}
+    table = correspondence(**row)
+    for widest, expected in ((0.25, AGAINST), (0.24, OPEN)):
+        judged = judge_correspondence(table, {**THRESHOLDS, "widest_null": widest})
+        assert judged["verdict"].item() == expected
+
+
+def test_a_wide_null_takes_no_support_away():
+    assert correspondence(null_high=0.9)["verdict"].item() == FOR
+    opposite = correspondence(null_high=0.9, effect=-0.4, mean_r=-0.2)
+    assert opposite["verdict"].item() == AGAINST
 
 
 def test_signs_that_differ_are_named_as_the_reason():
@@ -225,12 +272,44 @@ def test_one_region_supports_and_all_speak_against(question, verdicts, expected)
     detects = {"Q1": r"standardised mean of 0?\.75", "Q3": r"correlation of 0?\.64"}
     stated = re.search(f"n = 16, .* {detects[question]}", found["reason"])
     assert bool(stated) == (expected == OPEN)
-    named = [n for n, v in zip(("vACC", "insula", "striatum"), verdicts, strict=True)
-             if v == expected]  # fmt: skip
-    if expected == AGAINST:
-        assert "in any of the regions" in found["sentence"]
-    else:
-        assert found["sentence"].endswith(", ".join(named) + ".")
+    names = ("vACC", "insula", "striatum")
+    under = {
+        verdict: [n for n, v in zip(names, verdicts, strict=True) if v == verdict]
+        for verdict in verdicts
+    }
+    assert under == said(found["sentence"])
+    if verdicts[0] == FOR:
+        starts = {"Q1": "The response falls", "Q3": "Attenuation goes with relief"}
+        assert found["sentence"].startswith(f"{starts[question]} (partner) in vACC")
+
+
+def said(sentence):
+    """Read back from a sentence of Q1 or Q3 which regions stand under which verdict."""
+    assert sentence[0].isupper()
+    assert sentence[-1] == "."
+    under = {}
+    for part in sentence[:-1].split("; "):
+        words, _, regions_named = part.rpartition(" in ")
+        against = words.lower().startswith("there is evidence against it that ")
+        open_ = words.lower().startswith("whether ") and words.endswith(" is open")
+        verdict = AGAINST if against else OPEN if open_ else FOR
+        assert verdict not in under
+        under[verdict] = regions_named.split(", ")
+    return under
+
+
+def test_a_sentence_names_every_region_under_its_verdict():
+    found = answer_regions(regions([FOR, OPEN, AGAINST]), "aal3", "partner")
+    assert found["sentence"] == (
+        "The response falls (partner) in vACC; there is evidence against it that the "
+        "response falls (partner) in striatum; whether the response falls (partner) is "
+        "open in insula."
+    )
+    found = answer_regions(regions([OPEN, AGAINST], "Q3"), "aal3", "partner")
+    assert found["sentence"] == (
+        "There is evidence against it that attenuation goes with relief (partner) in "
+        "insula; whether attenuation goes with relief (partner) is open in vACC."
+    )
 
 
 def test_details_other_contrasts_and_other_definitions_do_not_answer():
@@ -298,6 +377,7 @@ def panel(*others):
     ]
     table = pd.DataFrame(rows).assign(contrast="partner", r_squared=NAN, r_with_y=0.78)
     table["effect"] = 0.4 - table["difference"]
+    table["p_fwe"], table["n_parcels"] = 0.01, 394
     table.loc[0, "r_squared"] = 0.92
     return table
 
@@ -307,6 +387,37 @@ def test_a_map_that_attenuation_does_not_follow_is_not_ahead():
     table["effect"] -= 0.8  # target -.4, the other map -.1: neither is followed
     found = answer_specificity(table, "partner", {"verdict": OPEN}, THRESHOLDS)
     assert found["verdict"] == OPEN
+
+
+@pytest.mark.parametrize(
+    ("effect", "p_fwe", "expected"),
+    [
+        (0.6, 0.05, AGAINST),
+        (0.6, ABOVE, OPEN),
+        (0.6, NAN, OPEN),
+        (0.0, 0.01, OPEN),
+        (-0.1, 0.01, OPEN),
+        (NAN, 0.01, OPEN),
+    ],
+)
+def test_a_map_is_ahead_only_by_its_own_family_wise_p(effect, p_fwe, expected):
+    table = panel((-0.2, 0.01), (0.3, 0.01))
+    table.loc[1, ["effect", "p_fwe"]] = [effect, p_fwe]
+    for q2 in (FOR, OPEN):
+        found = answer_specificity(table, "partner", {"verdict": q2}, THRESHOLDS)
+        assert found["verdict"] == expected
+        # nor does it count as beaten
+        assert ("map0" in found["reason"]) == (expected == AGAINST or q2 == FOR)
+
+
+def test_the_p_of_the_target_puts_no_map_ahead():
+    table = panel((-0.2, 0.01))
+    table["p_fwe"] = [0.01, 0.5]
+    found = answer_specificity(table, "partner", {"verdict": FOR}, THRESHOLDS)
+    assert found["verdict"] == OPEN
+    table["p_fwe"] = [0.5, 0.01]
+    found = answer_specificity(table, "partner", {"verdict": FOR}, THRESHOLDS)
+    assert found["verdict"] == AGAINST
 
 
 @pytest.mark.parametrize(
@@ -327,7 +438,7 @@ def test_a_map_that_attenuation_does_not_follow_is_not_ahead():
 def test_the_target_has_to_beat_every_other_map(others, q2, expected):
     found = answer_specificity(panel(*others), "partner", {"verdict": q2}, THRESHOLDS)
     assert found["verdict"] == expected
-    assert re.search(r"R2 = 0?\.92 .* r = 0?\.78", found["reason"])
+    assert re.search(r"Over 394 parcels, .* R2 = 0?\.92 .* r = 0?\.78", found["reason"])
 
 
 def test_q5_names_the_maps_that_it_cannot_tell_apart():
