@@ -137,6 +137,17 @@ def correspondence(**changes):
     return judge_correspondence(pd.DataFrame([{**row, **changes}]), THRESHOLDS)
 
 
+def test_a_bayes_factor_against_keeps_two_passing_nulls_from_supporting():
+    row = correspondence(bf10=0.1).iloc[0]
+    assert row["verdict"] == OPEN
+    assert "disagree" in row["reason"]
+
+
+def test_no_absence_where_the_null_is_not_known():
+    changes = {"p_map": 0.5, "p": 0.5, "bf10": 0.1, "null_low": NAN, "null_high": NAN}
+    assert correspondence(**changes)["verdict"].item() == OPEN
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -132,7 +132,7 @@ def describe_panel(tests: pd.DataFrame) -> Description:
         f"Specificity over {_range(tests, 'n_parcels')} parcels "
         f"({', '.join(dict.fromkeys(tests['contrast']))}). Symbols: r of attenuation with each "
         "map; grey band: middle 95 % of that map's null. p family-wise over maps by the "
-        "largest |r|, under surrogates that all maps share. r above 0: attenuation is "
+        "largest |r| / null SD, under surrogates that all maps share. r above 0: attenuation is "
         "higher where binding is higher."
     )
     return Description(alt, caption)

@@ -137,12 +137,17 @@ def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     """
     torn = np.sign(table["effect"]) != np.sign(table["mean_r"])
     reach = table[["null_low", "null_high"]].abs().max(axis=1)
-    wide = (reach > thresholds["widest_null"]) | (table["p_map"] <= thresholds["alpha"])
+    narrow = (reach <= thresholds["widest_null"]) & (
+        table["p_map"] > thresholds["alpha"]
+    )
+    # where the p passes, the Bayes factor keeps its say against it
+    p = table["p"].where(~torn, 1.0)
+    heard = narrow | (p <= thresholds["alpha"])
     judged = judge_rows(
         table.assign(
-            p=table["p"].where(~torn, 1.0),
-            bf10=table["bf10"].where(~wide),
-            p_tost=table["p_tost"].where(~wide),
+            p=p,
+            bf10=table["bf10"].where(heard),
+            p_tost=table["p_tost"].where(narrow),
         ),
         "p",
         thresholds,
