@@ -321,8 +321,9 @@ def answer_specificity(
         INCONCLUSIVE: f"Attenuation ({contrast}) cannot be called specific to {target['label']}.",
     }[verdict]
     reason += (
-        f". Over {int(target['n_parcels'])} parcels, the other maps explain R2 = {_share(target['r_squared'])} of the target, which "
-        f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis"
+        f". Over {int(target['n_parcels'])} parcels, the other maps explain R2 = "
+        f"{_share(target['r_squared'])} of the target, which correlates "
+        f"r = {_share(target['r_with_y'])} with the front-to-back axis"
     )
     return _answer("Q5", verdict, sentence, reason, own[own["target"]])
 
