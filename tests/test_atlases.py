@@ -525,10 +525,26 @@ def test_a_registry_that_cannot_be_meant_is_refused(rows, parts, tmp_path):
 @pytest.mark.parametrize("column", ["image", "structure_rule"])
 def test_a_registry_without_a_column_is_refused(column, tmp_path):
     path = tmp_path / "atlases.tsv"
-    path.write_text(HEADER.replace(column, "other") + "\n")
+    named = "a\tlabels\ti\tt\tcsv\tcortex\tc"
+    path.write_text(HEADER.replace(column, "other") + "\n" + named + "\n")
     text = message(atlases.read_atlases, path, tmp_path)
     assert f"lacks the column {column}" in text
     assert str(path) in text
+
+
+def test_space_and_licence_are_read_where_the_registry_has_them(tmp_path):
+    path = tmp_path / "atlases.tsv"
+    path.write_text(
+        f"{HEADER}\tspace\tlicence\n"
+        "a\tlabels\ti\tt\tcsv\tcortex\tc\tMNI152\tCC0\n"
+        "b\tlabels\ti\tt\tcsv\tcortex\tc\t\t\n"
+    )
+    known = atlases.read_atlases(path, tmp_path)
+    assert (known["a"].space, known["a"].licence) == ("MNI152", "CC0")
+    assert (known["b"].space, known["b"].licence) == ("n/a", "n/a")
+    path.write_text(f"{HEADER}\na\tlabels\ti\tt\tcsv\tcortex\tc\n")
+    known = atlases.read_atlases(path, tmp_path)
+    assert (known["a"].space, known["a"].licence) == ("n/a", "n/a")
 
 
 def write_rois(tmp_path, **changed):

@@ -16,13 +16,13 @@ LEAVES = sorted(set(KEYS) - SECTIONS - {"contrasts"})
 
 SCHEMA = spec.schema()
 
-# A study in which every section stands, so that a key can be put anywhere.
+# A study in which every section of images stands, so that a key can be put anywhere.
 STUDY = {
     "study": "coan2006",
     "title": "Hand-holding",
     "source": "maps",
+    "unit": "a.u.",
     "seed": 1,
-    "simulate": {},
     "maps": {
         "table": "images.tsv",
         "columns": {"subject": "id", "image": "file", "condition": "who", "cue": "cue"},
@@ -42,6 +42,16 @@ STUDY = {
     "verdicts": {},
 }
 
+# The same of simulated images, which alone has a section simulate.
+SIMULATED = {
+    name: entry for name, entry in STUDY.items() if name not in spec.IDLE["simulated"]
+} | {"source": "simulated", "simulate": {}}
+
+
+def study_of(path):
+    """Return the study in which a key has an effect."""
+    return SIMULATED if path.split(".")[0] == "simulate" else STUDY
+
 
 @pytest.fixture(autouse=True)
 def _schema_read_once(monkeypatch):
@@ -49,9 +59,9 @@ def _schema_read_once(monkeypatch):
     monkeypatch.setattr(spec, "schema", lambda: copy.deepcopy(SCHEMA))
 
 
-def changed(path, value, config=STUDY):
+def changed(path, value, config=None):
     """Return a copy of the study with one key, named by its dotted path, put to a value."""
-    config = copy.deepcopy(config)
+    config = copy.deepcopy(study_of(path) if config is None else config)
     *parents, last = re.sub(r"\[\]", ".0", path).split(".")
     inner = config
     for parent in parents:
@@ -61,7 +71,7 @@ def changed(path, value, config=STUDY):
 
 
 def without(path):
-    config = copy.deepcopy(STUDY)
+    config = copy.deepcopy(study_of(path))
     *parents, last = re.sub(r"\[\]", ".0", path).split(".")
     inner = config
     for parent in parents:
@@ -96,13 +106,14 @@ def test_defaults_are_filled_and_what_is_given_stays():
     config = changed("tests.level", 0.9)
     before = copy.deepcopy(config)
     resolved = spec.resolve(config)
+    simulated = spec.resolve(SIMULATED)
     assert config == before
     assert resolved["tests"]["level"] == 0.9
     assert resolved["receptors"]["panel"] == ["KOR"]
     given = {"tests.level", "receptors.panel"}
     for path, entry in KEYS.items():
         if "default" in entry and path in LEAVES and path not in given:
-            inner = resolved
+            inner = simulated if study_of(path) is SIMULATED else resolved
             for part in path.split("."):
                 inner = inner[part]
             assert inner == entry["default"], path
@@ -117,6 +128,13 @@ def test_keys_without_a_default_stay_absent():
     resolved = spec.resolve(STUDY)
     assert "seed" not in resolved["nulls"]
     assert "analyze_orientation" not in resolved["maps"]
+
+
+@pytest.mark.parametrize("config", [STUDY, SIMULATED], ids=["maps", "simulated"])
+def test_a_resolved_study_resolves_to_itself(config):
+    resolved = spec.resolve(config)
+    assert not set(spec.IDLE[config["source"]]) & set(resolved)
+    assert spec.resolve(resolved) == resolved
 
 
 def test_a_whole_number_is_whole_however_it_is_written():
@@ -274,9 +292,21 @@ def test_an_empty_file_is_a_fault_and_no_traceback():
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"maps": None}, "source is maps, but there is no section maps"),
-        ({"source": "simulated", "ratings": None}, "section maps has no effect"),
-        ({"source": "simulated", "maps": None}, "section ratings has no effect"),
+        ({"maps": None}, "source is maps, but there is no maps: "),
+        ({"unit": None}, "source is maps, but there is no unit: Unit of the effects"),
+        (
+            {"source": "simulated", "ratings": None, "unit": None},
+            "source is simulated, so that maps has no effect: remove it",
+        ),
+        (
+            {"source": "simulated", "maps": None, "unit": None},
+            "source is simulated, so that ratings has no effect: remove it",
+        ),
+        (
+            {"source": "simulated", "maps": None, "ratings": None},
+            "source is simulated, so that unit has no effect: remove it",
+        ),
+        ({"simulate": {}}, "source is maps, so that simulate has no effect: remove it"),
         (
             {"maps.image_template": "{id}.nii"},
             "maps.columns.image and maps.image_templ",
@@ -304,7 +334,7 @@ def test_an_empty_file_is_a_fault_and_no_traceback():
 def test_sections_that_contradict_each_other_are_refused(changes, fault):
     config = STUDY
     for path, value in changes.items():
-        config = changed(path, value, config)
+        config = changed(path, value, config)  # all of one study of images
         if value is None:
             config = json.loads(json.dumps(config), object_pairs_hook=_present)
     (found,) = faults(config)

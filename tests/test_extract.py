@@ -210,7 +210,7 @@ def binding(masks, rng, tmp_path):
 def test_binding_is_averaged_inside_the_brain_alone(binding, clouds, masks):
     maps, paths = binding
     rows = pd.DataFrame([receptor(path) for path in paths])
-    found = extract_receptors(rows, clouds, DEFINITIONS, 0.5)
+    found = extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
     rois = found["rois"].set_index(["receptor", "definition", "region"])
     assert len(rois) == 6
     left, right = masks["d/left"], masks["d/right"]
@@ -232,7 +232,7 @@ def test_binding_is_averaged_inside_the_brain_alone(binding, clouds, masks):
 
 def test_parcels_come_with_their_structure_and_maps_in_order(binding, clouds):
     rows = pd.DataFrame([receptor(path) for path in binding[1]])
-    parcels = extract_receptors(rows, clouds, DEFINITIONS, 0.5)["parcels"]
+    parcels = extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")["parcels"]
     assert parcels["receptor"].tolist() == ["MOR", "MOR", "D2", "D2"]
     assert parcels["region"].tolist() == ["left", "right"] * 2
     assert parcels["structure"].tolist() == ["cortex", "subcortex"] * 2
@@ -242,22 +242,59 @@ def test_too_little_coverage_gives_no_binding(binding, clouds, masks):
     rows = pd.DataFrame([receptor(binding[1][0])])
     inside = (masks["d/left"] | masks["d/right"])[masks["e/top"]].mean()
     for bound, missing in ((inside - 0.01, False), (inside + 0.01, True)):
-        rois = extract_receptors(rows, clouds, DEFINITIONS, bound)["rois"]
+        rois = extract_receptors(rows, clouds, DEFINITIONS, bound, "missing")["rois"]
         top = rois[rois["region"] == "top"].iloc[0]
         assert np.isnan(top["binding"]) == missing
         assert top["coverage"] == pytest.approx(inside)
+        assert not rois["floored"].any()
+
+
+def test_the_background_counts_as_binding_where_too_little_is_covered(
+    binding, clouds, masks
+):
+    maps, paths = binding
+    rows = pd.DataFrame([receptor(paths[0])])
+    top = masks["e/top"]
+    measured = top & (masks["d/left"] | masks["d/right"])
+    inside = measured.sum() / top.sum()
+    for bound, floored in ((inside - 0.01, False), (inside + 0.01, True)):
+        rois = extract_receptors(rows, clouds, DEFINITIONS, bound, "floor")["rois"]
+        line = rois[rois["region"] == "top"].iloc[0]
+        mean = maps["MOR"][top if floored else measured].mean(dtype=float)
+        assert line["binding"] == pytest.approx(mean, rel=1e-12)
+        assert line["coverage"] == pytest.approx(inside)
+        assert line["floored"] == floored
+        assert not rois.loc[rois["region"] != "top", "floored"].any()
+
+
+def test_a_region_that_is_all_background_binds_like_the_background(binding, clouds):
+    rows = pd.DataFrame([receptor(binding[1][1])])
+    parcels = extract_receptors(rows, clouds, DEFINITIONS, 0.5, "floor")["parcels"]
+    right = parcels.set_index("region").loc["right"]
+    assert right["binding"] == pytest.approx(np.float32(0.256))
+    assert right["coverage"] == 0
+    assert parcels["floored"].tolist() == [False, True]
+
+
+def test_a_background_of_nan_is_no_floor(binding, clouds, masks, tmp_path):
+    values = np.where(masks["d/left"], binding[0]["D2"], np.float32(np.nan))
+    path = write(tmp_path / "nan.nii", values)
+    rows = pd.DataFrame([receptor(path, background="nan")])
+    parcels = extract_receptors(rows, clouds, DEFINITIONS, 0.5, "floor")["parcels"]
+    assert parcels["binding"].isna().tolist() == [False, True]
+    assert not parcels["floored"].any()
 
 
 def test_a_file_that_is_not_the_registered_one_is_refused(binding, clouds):
     path = binding[1][0]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = pd.DataFrame([receptor(path, sha256=digest)])
-    extract_receptors(rows, clouds, DEFINITIONS, 0.5)
+    extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(StudyError) as caught:
-        extract_receptors(rows, clouds, DEFINITIONS, 0.5)
+        extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
     for part in ("MOR", "receptors.table", str(path), "SHA-256", "row of its own"):
         assert part in str(caught.value)
 
@@ -265,17 +302,17 @@ def test_a_file_that_is_not_the_registered_one_is_refused(binding, clouds):
 def test_an_undeclared_background_is_named_with_its_map(binding, clouds):
     rows = pd.DataFrame([receptor(binding[1][1], background="0")])
     with pytest.raises(StudyError) as caught:
-        extract_receptors(rows, clouds, DEFINITIONS, 0.5)
+        extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
     for part in ("D2", "receptors.table", str(binding[1][1]), "0.256 fills"):
         assert part in str(caught.value)
 
 
 def test_a_zero_inside_a_receptor_map_is_a_value(clouds, masks, rng, tmp_path):
     values = rng.uniform(1, 2, size=SHAPE).astype(np.float32)
-    values[masks["e/top"] & (rng.random(SHAPE) < 0.3)] = 0
+    values[masks["e/top"] & (rng.random(SHAPE) < 0.1)] = 0
     path = write(tmp_path / "MOR.nii", values)
     rows = pd.DataFrame([receptor(path, background="nan")])
-    rois = extract_receptors(rows, clouds, DEFINITIONS, 0.5)["rois"]
+    rois = extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")["rois"]
     top = rois[rois["region"] == "top"].iloc[0]
     assert top["coverage"] == 1
     assert top["binding"] == pytest.approx(values[masks["e/top"]].mean(dtype=float))
@@ -285,4 +322,4 @@ def test_an_analyze_receptor_map_is_to_be_converted(clouds, rng, tmp_path):
     path = write_analyze(tmp_path / "MOR.img", draw(rng))
     rows = pd.DataFrame([receptor(path)])
     with pytest.raises(StudyError, match="converted to NIfTI"):
-        extract_receptors(rows, clouds, DEFINITIONS, 0.5)
+        extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")

@@ -70,10 +70,13 @@ def test_a_row_cut_short_ends_in_missing_values(tmp_path):
     assert table["b"].iloc[1] == "3"
 
 
-def test_a_header_alone_is_a_table_of_no_rows(tmp_path):
-    table = io.read_table(written(tmp_path, "a\tb\n"), "maps.table")
-    assert list(table) == ["a", "b"]
-    assert table.empty
+@pytest.mark.parametrize("content", ["a\tb\n", "a\tb", "a\tb\n\n"])
+def test_a_header_alone_is_no_table(content, tmp_path):
+    path = written(tmp_path, content)
+    with pytest.raises(StudyError, match="a header and no rows") as caught:
+        io.read_table(path, "maps.table")
+    assert f"{path} (maps.table)" in str(caught.value)
+    assert len(io.read_table(written(tmp_path, "a\tb\n1\t2\n"), "maps.table")) == 1
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,31 @@ def test_every_contrast_chooses_its_own_parcels():
     assert lost[["contrast", "region"]].to_numpy().tolist() == [["stranger", "p007"]]
 
 
+@pytest.mark.parametrize("absent", [False, True], ids=["blank", "absent"])
+@pytest.mark.parametrize(("n", "enough"), [(10, True), (9, False), (0, False)])
+def test_people_who_cover_next_to_no_parcel_are_refused_by_name(n, enough, absent):
+    study = Study(slope=0.3)
+    study.binding[0, 3] = np.nan  # covered, and not among the used
+    covered = [i for i in range(n + 1) if i != 3] if n else []
+    study.values[4, [i for i in range(120) if i not in (*covered, 3)]] = np.nan
+    table = study.attenuation.dropna() if absent else study.attenuation
+
+    def select():
+        return select_parcels(table, study.receptors, study.definitions, **CHOICE)
+
+    if enough:
+        assert select()["used"].sum() == 119
+        return
+    with pytest.raises(StudyError, match="partner: 1 of 12 subjects") as caught:
+        select()
+    for part in (
+        f"fewer than 10 of 119 parcels: sub-04 ({n}).",
+        "maps.exclude_column",
+        "regions.min_coverage",
+    ):
+        assert part in str(caught.value)
+
+
 # --- Q2 --------------------------------------------------------------------------------
 
 
@@ -248,7 +273,10 @@ def test_the_subject_null_is_a_t_test_of_fisher_z():
     low, high = t.confidence_interval(0.95)
     assert row["statistic"] == pytest.approx(t.statistic)
     assert row["mean_r"] == pytest.approx(np.tanh(z.mean()))
-    assert (row["low"], row["high"]) == pytest.approx((np.tanh(low), np.tanh(high)))
+    assert (row["mean_r_low"], row["mean_r_high"]) == pytest.approx(
+        (np.tanh(low), np.tanh(high))
+    )
+    assert not {"low", "high"} & set(row.index)
 
 
 def test_people_with_too_few_parcels_of_a_scope_leave_that_scope_only():
@@ -326,8 +354,8 @@ def test_one_structure_alone_will_do():
 def test_coupling_is_each_persons_own_correlation():
     study = Study(slope=0.1)
     study.values[1, :9] = np.nan
-    study.values[2, 5:] = np.nan
     parcels = study.select(min_subjects=0.5)
+    study.values[2, 5:] = np.nan
     for method, column in (("pearson", "r"), ("spearman", "r_spearman")):
         found = couple_subjects(study.attenuation, parcels, method=method)
         assert found["subject"].tolist() == study.subjects

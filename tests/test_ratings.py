@@ -146,9 +146,31 @@ def test_excluded_people_are_ignored_faults_and_all():
 def test_contrasts_without_ratings_are_absent():
     found = run(wide_table(), WIDE, [STRANGER, PARTNER, READY])
     assert set(found["contrast"]) == {"partner"}
+    # no row of the long table is of a condition that no contrast has
+    found = run(long_table(), LONG, [STRANGER, PARTNER, READY])
+    assert set(found["contrast"]) == {"partner"}
     assert faults(long_table(), LONG, [STRANGER, READY]) == [
+        "the contrast stranger has no ratings of stranger, while the table rates partner: map "
+        "the words with maps.rename.condition, or remove those rows",
+        "no contrast has its ratings; compare contrasts with the section ratings",
+    ]
+    alone = long_table().query("who == 'alone'")
+    assert faults(alone, LONG, [STRANGER, READY]) == [
         "no contrast has its ratings; compare contrasts with the section ratings"
     ]
+
+
+def test_a_word_of_no_contrast_beside_a_contrast_without_ratings_is_a_fault():
+    other = long_table().query("who == 'partner'").replace({"partner": "strangr"})
+    table = pd.concat([long_table(), other], ignore_index=True)
+    assert faults(table, LONG, [PARTNER, STRANGER, READY]) == [
+        "the contrast stranger has no ratings of stranger, while the table rates strangr: map "
+        "the words with maps.rename.condition, or remove those rows"
+    ]
+    mended = run(table, LONG, [PARTNER, STRANGER], rename={"strangr": "stranger"})
+    assert set(mended["contrast"]) == {"partner", "stranger"}
+    # where every contrast has its ratings, the word is of a condition that nobody asks for
+    assert set(run(table, LONG, [PARTNER])["contrast"]) == {"partner"}
 
 
 def test_a_condition_that_no_contrast_has_is_refused():

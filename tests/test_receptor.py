@@ -95,11 +95,41 @@ def test_the_share_of_a_background_is_counted_over_the_whole_map(rng):
     values.flat[: int(SHARE * 1000)] = 7
     assert mask_background(values, "nan", "", WHERE).max() == 7
     values.flat[int(SHARE * 1000)] = 7
-    assert "the value 7 fills 20%" in message(values, "nan", "", WHERE)
+    assert "the value 7 fills 5%" in message(values, "nan", "", WHERE)
     # what is missing belongs to the map as well
     values.flat[0] = 1.5
     values.flat[500:] = np.nan
     assert mask_background(values, "nan", "", WHERE).size == 1000
+
+
+@pytest.mark.parametrize("first", [7.0, np.nan])
+def test_a_corner_whose_value_fills_too_little_is_no_background(first, rng):
+    values = rng.uniform(1, 2, size=SHAPE)
+    n = round(SHARE * values.size)
+    values.flat[:n] = first
+    assert np.isnan(mask_background(values, "constant", "", WHERE)).sum() == n
+    values.flat[n - 1] = 1.5
+    text = message(values, "constant", "", WHERE)
+    for part in (
+        WHERE,
+        f"value {first:g} fills 4.9%",
+        "5% or more",
+        "column background",
+    ):
+        assert part in text
+
+
+def test_brain_in_the_corner_is_no_background(rng):
+    # a map cut to the brain: nothing of it but one voxel would be masked
+    text = message(rng.uniform(1, 2, size=SHAPE), "constant", "", WHERE)
+    assert "the corner is brain or noise" in text
+
+
+@pytest.mark.parametrize("declared", ["nan", "0"])
+def test_a_tenth_of_the_map_is_a_background_already(declared, rng):
+    values = rng.uniform(1, 2, size=SHAPE)
+    values[0] = 0.256
+    assert "0.256 fills 10%" in message(values, declared, "", WHERE)
 
 
 def test_negative_binding_is_an_error_until_it_is_declared(rng):

@@ -312,9 +312,53 @@ def test_contrasts_say_what_everybody_needs():
     table = pd.DataFrame({"participant_id": list("abc"), "file": list("xyz")})
     maps = section(columns={"subject": "participant_id", "image": "file"})
     assert faults(table, {**maps, "contrast": "dif"}, READY) == [
-        f"sub-{subject} has no image for diff (needed by contrasts)"
-        for subject in "abc"
+        "no row has diff (needed by contrasts); the table has dif"
     ]
+
+
+def test_a_cell_that_nobody_has_is_one_fault_and_one_persons_is_another():
+    table = cells().replace({"partner": "partnr"})
+    table = table.drop(index=0)
+    there = "alone safe, alone threat, partnr safe, partnr threat"
+    assert faults(table, section()) == [
+        f"no row has partner safe (needed by contrasts); the table has {there}",
+        f"no row has partner threat (needed by contrasts); the table has {there}",
+        "sub-01 has no image for alone threat (needed by contrasts)",
+    ]
+
+
+def test_an_image_named_by_its_header_is_the_image():
+    table = cells().assign(v="v.hdr", t="t.HDR.nii")
+    table["file"] = table["file"].str.replace(".nii.gz", ".hdr")
+    columns = {**COLUMNS, "variance": "v", "tsnr": "t"}
+    images = list_images(table, section(columns=columns), PARTNER).images
+    assert images["image"].iloc[0] == "study/01/alone_threat.img"
+    assert images["image"].str.endswith(".img").all()
+    assert set(images["variance"]) == {"study/v.img"}
+    assert set(images["tsnr"]) == {"study/t.HDR.nii"}
+    # one pair, named by either of its files, is one image
+    table.loc[4, "file"] = "01/alone_threat.img"
+    assert faults(table, section()) == [
+        "study/01/alone_threat.img is listed for "
+        "sub-01 alone threat, sub-02 alone threat"
+    ]
+
+
+def test_rows_without_a_subject_that_are_left_out_are_counted():
+    table = pd.concat([cells(), cells().iloc[:2]], ignore_index=True)
+    table["group"] = ["control"] * 12 + ["phantom"] * 2
+    table.loc[12:, "participant_id"] = np.nan
+    manifest = list_images(table, section(include={"group": ["control"]}), PARTNER)
+    assert manifest.subjects == ["01", "02", "03"]
+    assert manifest.excluded.to_dict("records") == [
+        {
+            "subject": "n/a",
+            "what": "image",
+            "n": 2,
+            "reason": "group is not control (maps.include)",
+        }
+    ]
+    assert manifest.excluded_subjects == []
 
 
 def test_every_absent_column_is_named_with_its_key():
@@ -362,6 +406,7 @@ def test_a_resolved_configuration_is_what_list_images_takes():
         "study": "s",
         "title": "t",
         "source": "maps",
+        "unit": "a.u.",
         "seed": 1,
         "maps": {"table": "study/images.tsv", "columns": COLUMNS},
         "contrasts": PARTNER,

@@ -93,7 +93,7 @@ def select_parcels(
             (attenuation["contrast"] == contrast)
             & attenuation["region"].isin(own.loc[own["used"], "region"])
         ]
-        _require_covered(used, contrast)
+        _require_covered(used, attenuation["subject"].unique(), contrast)
     return table
 
 
@@ -340,9 +340,10 @@ def _matrix(attenuation: pd.DataFrame, contrast: str, regions: pd.Series) -> NDA
     return wide.loc[subjects, regions].to_numpy()
 
 
-def _require_covered(used: pd.DataFrame, contrast: str) -> None:
+def _require_covered(used: pd.DataFrame, subjects: NDArray, contrast: str) -> None:
     """Refuse a person whose images cover next to no parcel; there is no map to correlate."""
     covered = used.groupby("subject", sort=False)["attenuation"].count()
+    covered = covered.reindex(subjects, fill_value=0)
     few = covered[covered < MIN_PARCELS]
     if len(few):
         listed = ", ".join(f"sub-{subject} ({n})" for subject, n in few.items())

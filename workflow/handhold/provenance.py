@@ -41,14 +41,14 @@ def list_inputs(groups: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "path", "size", "sha256"])
 
 
-def describe_dataset(config: dict, versions: dict[str, str]) -> dict:
-    """Return dataset_description.json of a BIDS derivatives dataset."""
+def describe_dataset(title: str, table: str, versions: dict[str, str]) -> dict:
+    """Return dataset_description.json of a BIDS derivatives dataset made from a table of images."""
     return {
-        "Name": config["title"],
+        "Name": title,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "handhold", "Version": versions["handhold"]}],
-        "SourceDatasets": [{"URL": config["maps"]["table"]}],
+        "SourceDatasets": [{"URL": table}],
     }
 
 

@@ -33,10 +33,12 @@ def mask_background(
     Raises
     ------
     StudyError
-        If another value than the declared one fills the background, or negative values remain.
+        If another value than the declared one fills the background, if the first voxel's value
+        (`constant`) is no background, or if negative values remain.
     """
     inside = np.isfinite(values)
     if background == "constant":
+        _require_corner_fills(values, where)
         inside &= values != values.flat[0]
     elif background != "nan":
         number = _number(background, where)
@@ -62,6 +64,18 @@ def _number(background: str, where: str) -> float:
             f"{where}: background {background!r} is not a number, nan or constant "
             "(column background of receptors.table)."
         ) from error
+
+
+def _require_corner_fills(values: NDArray, where: str) -> None:
+    first = values.flat[0]
+    fills = np.isnan(values) if np.isnan(first) else values == first
+    if fills.mean() < SHARE:
+        raise StudyError(
+            f"{where}: background constant is declared, but the first voxel's value {first:g} "
+            f"fills {fills.mean():.1%} of the map, where a background fills {SHARE:.0%} or more: "
+            "the corner is brain or noise. Write the value outside the brain, or nan, into the "
+            "column background of receptors.table."
+        )
 
 
 def _require_no_background(masked: NDArray, background: str, where: str) -> None:

@@ -229,7 +229,7 @@ def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataF
         .reset_index()
     )
     # rows left out by maps.include do not exclude the subject's other rows
-    partly = counted["subject"].isin(rows.loc[reasons.isna(), "subject"])
+    partly = counted["subject"].isin([*rows.loc[reasons.isna(), "subject"], "n/a"])
     counted["what"] = np.where(partly, "image", "subject")
     return counted[["subject", "what", "n", "reason"]]
 
@@ -291,6 +291,8 @@ def _missing_cells(rows: pd.DataFrame, contrasts: list[dict]) -> list[str]:
             needed |= {
                 (contrast[side], cue) for side in ("baseline", "held") for cue in CUES
             }
+    if rows.empty:
+        return []  # whoever was left out, and why, says more
     everyone = _cells(rows)
     faults = [
         f"no row has {' '.join(cell)} (needed by contrasts); the table has "

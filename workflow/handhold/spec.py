@@ -13,6 +13,9 @@ from handhold.errors import StudyError
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
+# What a study of each source makes no use of: refused where given, absent once resolved.
+IDLE = {"simulated": ("maps", "ratings", "unit"), "maps": ("simulate",)}
+
 _DRAFT = jsonschema.Draft202012Validator
 # YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
 _VALIDATOR = jsonschema.validators.extend(
@@ -42,7 +45,8 @@ def resolve(config: dict) -> dict:
     Returns
     -------
     dict
-        A new dictionary with every key of the schema that has a default.
+        A new dictionary with every key of the schema that has a default and that the source
+        makes use of.
 
     Raises
     ------
@@ -68,7 +72,11 @@ def resolve(config: dict) -> dict:
             f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
             "config/README.md explains every key."
         )
-    return config
+    return {
+        name: value
+        for name, value in config.items()
+        if name not in IDLE[config["source"]]
+    }
 
 
 def random_stream(seed: int, purpose: str) -> np.random.Generator:
@@ -137,10 +145,9 @@ def _fill(value: Any, rules: dict) -> Any:
 
 def _idle_sections(given: dict) -> list[str]:
     """List the sections that the study's source makes no use of."""
-    idle = {"simulated": ("maps", "ratings", "unit"), "maps": ("simulate",)}
     return [
         f"source is {given['source']}, so that {name} has no effect: remove it"
-        for name in idle[given["source"]]
+        for name in IDLE[given["source"]]
         if name in given
     ]
 

@@ -31,12 +31,14 @@ RECEPTOR_COLUMNS = (
 class Study:
     """One study.
 
-    `config` with every default filled in; `folder` of its results; `manifest` of its images;
+    `resolved`, the configuration with every default filled in, which gives the same study again;
+    `config`, the same with full paths (and the sections of a simulated study); `folder` of its results; `manifest` of its images;
     `receptors`, one row per map, the target first, column path added; `rated`, the contrasts
     that have ratings; `atlas_files`, what the regions are read from; `atlas_citations`, what the
     page says of them (what, citation, licence).
     """
 
+    resolved: dict
     config: dict
     folder: str
     manifest: sources.Manifest
@@ -76,7 +78,8 @@ def open_study(config: dict) -> Study:
     StudyError
         If the configuration or a table has a fault, or a file does not exist.
     """
-    config = spec.resolve(config)
+    resolved = spec.resolve(config)
+    config = resolved
     folder = f"results/{config['study']}"
     if config["source"] == "simulated":
         config = {**config, **_simulated_sections(folder)}
@@ -93,7 +96,7 @@ def open_study(config: dict) -> Study:
         sources.require_files(manifest.images)
         _require_maps(receptors)
         rated = _rated(config, manifest)
-    return Study(config, folder, manifest, receptors, rated, files, citations)
+    return Study(resolved, config, folder, manifest, receptors, rated, files, citations)
 
 
 def relief_of(

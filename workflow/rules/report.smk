@@ -211,7 +211,7 @@ rule record_provenance:
     log:
         f"{OUT}/logs/record_provenance.txt",
     params:
-        config=CONFIG,
+        config=STUDY.resolved,
         versions=software_versions(),
     script:
         "../scripts/record_provenance.py"

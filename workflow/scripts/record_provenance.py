@@ -17,6 +17,10 @@ write_text(
 )
 write_json(snakemake.params.versions, snakemake.output.versions)
 write_json(
-    describe_dataset(snakemake.params.config, snakemake.params.versions),
+    describe_dataset(
+        snakemake.params.config["title"],
+        snakemake.input.tables[0],
+        snakemake.params.versions,
+    ),
     snakemake.output.description,
 )
