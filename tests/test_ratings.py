@@ -169,6 +169,10 @@ def test_a_word_of_no_contrast_beside_a_contrast_without_ratings_is_a_fault():
     ]
     mended = run(table, LONG, [PARTNER, STRANGER], rename={"strangr": "stranger"})
     assert set(mended["contrast"]) == {"partner", "stranger"}
+    # a word that is renamed is no stranger, even beside a contrast without ratings
+    renamed = long_table().replace({"alone": "ctrl"})
+    found = run(renamed, LONG, [PARTNER, STRANGER], rename={"ctrl": "alone"})
+    assert set(found["contrast"]) == {"partner"}
     # where every contrast has its ratings, the word is of a condition that nobody asks for
     assert set(run(table, LONG, [PARTNER])["contrast"]) == {"partner"}
 
