@@ -32,10 +32,10 @@ class Study:
     """One study.
 
     `resolved`, the configuration with every default filled in, which gives the same study again;
-    `config`, the same with full paths (and the sections of a simulated study); `folder` of its results; `manifest` of its images;
-    `receptors`, one row per map, the target first, column path added; `rated`, the contrasts
-    that have ratings; `atlas_files`, what the regions are read from; `atlas_citations`, what the
-    page says of them (what, citation, licence).
+    `config`, the same with full paths (and the sections of a simulated study); `folder` of the
+    results; `manifest` of the images; `receptors`, one row per map, the target first, column
+    path added; `rated`, the contrasts that have ratings; `atlas_files`, what the regions are
+    read from; `atlas_citations`, what the page says of them (what, citation, licence).
     """
 
     resolved: dict
