@@ -86,7 +86,7 @@ RECEPTORS = pd.DataFrame(
 
 def test_everything_left_out_is_counted_once():
     found = list_exclusions(
-        EXCLUDED, ROIS, PARCEL_CELLS, DEFINITIONS, PARCELS, RECEPTORS
+        EXCLUDED, ROIS, PARCEL_CELLS, DEFINITIONS, PARCELS, RECEPTORS, ["stranger"]
     )
     rows = found.astype(object).where(found.notna(), None).to_numpy().tolist()
     assert list(found) == [
@@ -108,6 +108,7 @@ def test_everything_left_out_is_counted_once():
         ["definition", "parcel", None, None, "tiny", None, 1, "dropped"],
         ["correspondence", "parcel", None, None, "p3", "partner", 1, "covered in too few subjects"],
         ["specificity", "parcel", None, None, "p2", "partner", 1, "not covered by kappa, d1"],
+        ["ratings", "contrast", None, None, None, "stranger", 1, "no ratings"],
     ]
     # fmt: on
 
@@ -120,6 +121,7 @@ def test_nothing_left_out_is_a_table_of_no_rows():
         DEFINITIONS.iloc[:2],
         PARCELS.iloc[:2],
         RECEPTORS.assign(binding=1.0),
+        [],
     )
     assert found.empty
     assert "reason" in found

@@ -52,6 +52,7 @@ def list_exclusions(
     definitions: pd.DataFrame,
     parcels: pd.DataFrame,
     receptors: pd.DataFrame,
+    unrated: list[str],
 ) -> pd.DataFrame:
     """Count everything that was left out anywhere, with stage and reason.
 
@@ -67,6 +68,8 @@ def list_exclusions(
         Parcels of the correspondence with `used` and reason, per contrast.
     receptors : DataFrame
         Binding of every map; a parcel that one of them lacks is left out of the panel.
+    unrated : list of str
+        Contrasts without ratings, where others have some: Q3 and Q4 leave them out.
 
     Returns
     -------
@@ -102,6 +105,9 @@ def list_exclusions(
         stage="correspondence", what="parcel", n=1
     )
     panel = _outside_panel(parcels, receptors)
+    silent = pd.DataFrame({"contrast": unrated, "n": 1}).assign(
+        stage="ratings", what="contrast", reason="no ratings"
+    )
     columns = [
         "stage",
         "what",
@@ -114,7 +120,7 @@ def list_exclusions(
     ]
     pieces = [
         piece.reindex(columns=columns)
-        for piece in (people, of_roi, of_parcels, tiny, unused, panel)
+        for piece in (people, of_roi, of_parcels, tiny, unused, panel, silent)
     ]
     pieces = [piece.astype(object) for piece in pieces if len(piece)]
     if not pieces:

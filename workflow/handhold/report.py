@@ -94,8 +94,8 @@ def render(
     ----------
     study : mapping
         title (str) and, where known: study, source, unit, act (str; what is to lower the
-        response), config (str, resolved YAML), simulated
-        (bool), modelled_maps (list of names), versions (name to version), inputs
+        response), config (str, resolved YAML), simulated and
+        contrast_only (bool), modelled_maps (list of names), versions (name to version), inputs
         (list of {path, sha256}), citations (list of {what, citation, licence}).
     results : mapping of str to DataFrame
         Results tables under their path without '.tsv' ('tests/attenuation'), as
@@ -148,6 +148,7 @@ _STUDY = {
     "act": "holding",
     "config": "",
     "simulated": False,
+    "contrast_only": False,
     "modelled_maps": [],
 }
 

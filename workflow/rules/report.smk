@@ -58,6 +58,12 @@ rule list_exclusions:
         table("exclusions"),
     log:
         f"{OUT}/logs/list_exclusions.txt",
+    params:
+        unrated=[
+            contrast["name"]
+            for contrast in CONFIG["contrasts"]
+            if STUDY.rated and contrast["name"] not in STUDY.rated
+        ],
     script:
         "../scripts/list_exclusions.py"
 
@@ -246,7 +252,13 @@ rule write_report:
         f"{OUT}/logs/write_report.txt",
     params:
         study={
-            name: CONFIG[name] for name in ("study", "title", "source", "unit", "act")
+            **{
+                name: CONFIG[name]
+                for name in ("study", "title", "source", "unit", "act")
+            },
+            "contrast_only": all(
+                "image" in contrast for contrast in CONFIG["contrasts"]
+            ),
         },
         figures={
             "contrast": PRIMARY,

@@ -8,4 +8,7 @@ speak_plainly(snakemake.log[0])
 names = ("excluded", "rois", "parcel_cells", "definitions", "parcels", "receptors")
 tables = {name: read_results(snakemake.input[name][0]) for name in names}
 
-write_results(coverage.list_exclusions(**tables), snakemake.output[0])
+write_results(
+    coverage.list_exclusions(**tables, unrated=snakemake.params.unrated),
+    snakemake.output[0],
+)
