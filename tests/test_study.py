@@ -234,6 +234,7 @@ def test_the_simulated_study_read_as_maps_gives_the_same_tests(checkout):
         },
         "study": "as_maps",
         "source": "maps",
+        "unit": "% signal change",
         "maps": {
             "table": f"{simulated}/images.tsv",
             "columns": {
