@@ -24,3 +24,8 @@ def shared_data():
     if not (folder / "pet").is_dir():
         pytest.skip(f"no real data at {folder}: set HANDHOLD_SHARED_DATA")
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that run a whole study: started last, they would run alone."""
+    items.sort(key=lambda item: item.path.stem not in {"test_study", "test_real"})

@@ -32,8 +32,6 @@ SMALL = {
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
     "nulls": {"n": 999},
 }
-# All tests of this file share one run, so that one process of pytest-xdist has to do them.
-pytestmark = pytest.mark.xdist_group("study")
 
 
 class Checkout:
