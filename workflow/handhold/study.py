@@ -7,12 +7,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from handhold import atlases, ratings, simulate, sources, spec
+from handhold import (
+    atlases,
+    bids,
+    derivatives,
+    events,
+    ratings,
+    simulate,
+    simulate_bids,
+    sources,
+    spec,
+)
 from handhold.errors import StudyError
 from handhold.io import COLUMNS, read_table
 
 PACKAGE = Path(__file__).parent
 SCRIPTS = PACKAGE.parent / "scripts"
+# Designs are made together, since the library that makes them takes three seconds to load; few
+# at a time, so that a new subject does not have everyone estimated again.
+BATCH = 8
+RUN_FILES = ("bold", "mask", "confounds", "events", "sidecar")
+NO_RUNS = pd.DataFrame(columns=["subject", "session", "run", *RUN_FILES])
+# What later rules ask of any source: our own effect images are NaN where not measured.
+BOLD_SECTIONS = {
+    "unit": "% signal change",
+    "maps": {"rename": {"condition": {}}, "zero_is_missing": False},
+}
 RECEPTOR_COLUMNS = (
     "receptor",
     "label",
@@ -28,20 +48,37 @@ RECEPTOR_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Source:
+    """What one kind of source says of a study, before the sources become one line.
+
+    `config` with full paths and every section that later rules read; `manifest` of the images;
+    `runs` of BOLD (none where the images are given); `ratings`, the table of ratings as far as
+    it exists yet.
+    """
+
+    config: dict
+    manifest: sources.Manifest
+    runs: pd.DataFrame
+    ratings: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
 class Study:
     """One study.
 
     `resolved`, the configuration with every default filled in, which gives the same study again;
-    `config`, the same with full paths (and the sections of a simulated study); `folder` of the
-    results; `manifest` of the images; `receptors`, one row per map, the target first, column
-    path added; `rated`, the contrasts that have ratings; `atlas_files`, what the regions are
-    read from; `atlas_citations`, what the page says of them (what, citation, licence).
+    `config`, the same with full paths (and the sections that the source brings); `folder` of the
+    results; `manifest` of the images; `runs` of BOLD; `receptors`, one row per map, the target
+    first, column path added; `rated`, the contrasts that have ratings; `atlas_files`, what the
+    regions are read from; `atlas_citations`, what the page says of them (what, citation,
+    licence).
     """
 
     resolved: dict
     config: dict
     folder: str
     manifest: sources.Manifest
+    runs: pd.DataFrame
     receptors: pd.DataFrame
     rated: tuple[str, ...]
     atlas_files: list[str]
@@ -54,20 +91,55 @@ class Study:
             sources.file_label(subject): subject for subject in self.manifest.subjects
         }
 
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Every (condition, cue) that the contrasts need; none for ready-made contrasts."""
+        return sources.cells_of(self.config["contrasts"])
+
+    @property
+    def batches(self) -> dict[str, list[str]]:
+        """Labels of the subjects whose designs are made together, by the name of the batch."""
+        labels = list(self.labels)
+        starts = range(0, len(labels), BATCH)
+        return {
+            f"{n:04d}": labels[start : start + BATCH]
+            for n, start in enumerate(starts, start=1)
+        }
+
+    @property
+    def grid(self) -> str:
+        """The image whose grid is the study's: there before any effect is estimated."""
+        images = self.manifest.images["image"] if self.runs.empty else self.runs["mask"]
+        return images.iloc[0]
+
+    def runs_of(self, labels: list[str]) -> pd.DataFrame:
+        """Return the runs of the subjects with these labels."""
+        subjects = [self.labels[label] for label in labels]
+        return self.runs[self.runs["subject"].isin(subjects)]
+
     def paths(self, subject: str) -> list[str]:
-        """Every image file of a subject, the .hdr of an .img too."""
+        """Every image file that a subject's region means are read from, the .hdr of an .img too."""
         rows = self.manifest.of(subject)
         files = [path for kind in sources.FILES for path in rows[kind].dropna()]
         headers = [
             str(Path(p).with_suffix(".hdr")) for p in files if p.endswith(".img")
         ]
-        return files + headers
+        return list(dict.fromkeys(files + headers))
+
+    @property
+    def given(self) -> list[str]:
+        """Every file of a subject that handhold did not make."""
+        if self.runs.empty:
+            subjects = self.manifest.subjects
+            return [path for subject in subjects for path in self.paths(subject)]
+        return [path for kind in RUN_FILES for path in self.runs[kind].dropna().unique()]
 
     @property
     def tables(self) -> list[str]:
         """Every table that the study is read from."""
         maps, rated = self.config["maps"], self.config.get("ratings", {})
-        return [table for table in (maps["table"], rated.get("table")) if table]
+        tables = [maps.get("table"), rated.get("table")]
+        return [table for table in tables if table]
 
 
 def open_study(config: dict) -> Study:
@@ -79,24 +151,87 @@ def open_study(config: dict) -> Study:
         If the configuration or a table has a fault, or a file does not exist.
     """
     resolved = spec.resolve(config)
-    config = resolved
-    folder = f"results/{config['study']}"
-    if config["source"] == "simulated":
-        config = {**config, **_simulated_sections(folder)}
-        table = simulate.study_table(config["simulate"]["n_subjects"])
+    folder = f"results/{resolved['study']}"
+    source = _SOURCES[resolved["source"]](resolved, folder)
+    files, citations = _atlases(resolved)
+    receptors = _receptors(resolved, folder)
+    if resolved["source"] == "simulated":
+        rated = tuple(contrast["name"] for contrast in resolved["contrasts"])
     else:
-        config = {**config, **_rooted_sections(config)}
-        table = read_table(config["maps"]["table"], "maps.table")
-    manifest = sources.list_images(table, config["maps"], config["contrasts"])
-    files, citations = _atlases(config)
-    receptors = _receptors(config, folder)
-    if config["source"] == "simulated":
-        rated = tuple(contrast["name"] for contrast in config["contrasts"])
-    else:
-        sources.require_files(manifest.images)
         _require_maps(receptors)
-        rated = _rated(config, manifest)
-    return Study(resolved, config, folder, manifest, receptors, rated, files, citations)
+        rated = _rated(source)
+    return Study(
+        resolved,
+        source.config,
+        folder,
+        source.manifest,
+        source.runs,
+        receptors,
+        rated,
+        files,
+        citations,
+    )
+
+
+def _open_maps(config: dict, folder: str) -> Source:
+    """Read the table of images that someone estimated."""
+    root = Path(config["data_root"])
+    rooted = {
+        name: {**config[name], "table": str(root / config[name]["table"])}
+        for name in ("maps", "ratings")
+        if name in config
+    }
+    config = {**config, **rooted}
+    table = read_table(config["maps"]["table"], "maps.table")
+    manifest = sources.list_images(table, config["maps"], config["contrasts"])
+    sources.require_files(manifest.images)
+    return Source(config, manifest, NO_RUNS, _ratings_table(config))
+
+
+def _open_bids(config: dict, folder: str) -> Source:
+    """Walk a BIDS dataset and its derivatives, and read the events of every run."""
+    root = Path(config["data_root"])
+    paths = {name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")}
+    config = {**config, "bids": {**config["bids"], **paths}, **BOLD_SECTIONS}
+    index = bids.index_runs(config["bids"])
+    tidy = {
+        sources.name_run(row): events.tidy_events(
+            bids.read_events(row["events"], sources.name_run(row)),
+            config["events"],
+            run=row["run"],
+            where=sources.name_run(row),
+        )[0]
+        for row in index.runs.to_dict("records")
+        if isinstance(row["events"], str)
+    }
+    runs, incomplete = events.complete_runs(
+        tidy, index.runs, config["events"], config["contrasts"], config["bids"]["incomplete_runs"]
+    )
+    excluded = pd.concat([index.excluded, incomplete], ignore_index=True)
+    manifest = sources.Manifest(_effects(config, folder, runs), excluded)
+    return Source(config, manifest, runs, _ratings_table(config))
+
+
+def _open_simulated(config: dict, folder: str) -> Source:
+    """Describe the simulated dataset, before it is there, as any other dataset is described."""
+    cohort = simulate.Cohort(**config["simulate"], seed=config["seed"])
+    root = f"{folder}/simulated"
+    config = {**config, **simulate_bids.describe(cohort, root), **BOLD_SECTIONS}
+    runs = simulate_bids.runs_table(cohort, root)
+    excluded = pd.DataFrame(columns=["subject", "what", "n", "reason"])
+    manifest = sources.Manifest(_effects(config, folder, runs), excluded)
+    return Source(config, manifest, runs, None)
+
+
+_SOURCES = {"maps": _open_maps, "bids": _open_bids, "simulated": _open_simulated}
+
+
+def _effects(config: dict, folder: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """List the effect images that the runs will become, as the manifest of a study of maps."""
+    subjects = list(dict.fromkeys(runs["subject"]))
+    labels = {sources.file_label(subject): subject for subject in subjects}
+    cells = sources.cells_of(config["contrasts"])
+    return derivatives.image_table(folder, labels, config["bids"], cells)
 
 
 def relief_of(
@@ -143,48 +278,18 @@ def _imports(path: str) -> frozenset[str]:
     return frozenset(named | {name for before, _, name in parts if name and not before})
 
 
-def _rated(config: dict, manifest: sources.Manifest) -> tuple[str, ...]:
+def _rated(source: Source) -> tuple[str, ...]:
     """List the contrasts that have ratings, having checked the ratings."""
-    if "ratings" not in config:
+    if source.ratings is None:
         return ()
-    table = read_table(config["ratings"]["table"], "ratings.table")
-    return tuple(relief_of(config, table, manifest)["contrast"].unique())
+    relief = relief_of(source.config, source.ratings, source.manifest)
+    return tuple(relief["contrast"].unique())
 
 
-def _rooted_sections(config: dict) -> dict:
-    """Give the tables of maps and ratings their full path."""
-    root = Path(config["data_root"])
-    return {
-        name: {**config[name], "table": str(root / config[name]["table"])}
-        for name in ("maps", "ratings")
-        if name in config
-    }
-
-
-def _simulated_sections(folder: str) -> dict:
-    """Describe the simulated study as any other study of maps is described."""
-    return {
-        "unit": "% signal change",
-        "maps": {
-            "table": f"{folder}/simulated/images.tsv",
-            "columns": {
-                "subject": "participant_id",
-                "image": "image",
-                "condition": "condition",
-                "cue": "cue",
-            },
-            "rename": {"condition": {}, "cue": {}},
-            "include": {},
-            "zero_is_missing": True,
-        },
-        "ratings": {
-            "table": f"{folder}/simulated/ratings.tsv",
-            "subject": "participant_id",
-            "long": {"condition": "condition", "rating": "unpleasantness"},
-            "higher_is": "more_unpleasant",
-            "label": "relief (points of 0 to 100, simulated)",
-        },
-    }
+def _ratings_table(config: dict) -> pd.DataFrame | None:
+    if "ratings" not in config:
+        return None
+    return read_table(config["ratings"]["table"], "ratings.table")
 
 
 def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:

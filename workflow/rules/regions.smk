@@ -7,7 +7,7 @@ rule define_regions:
         rois=CONFIG["regions"]["rois"],
         atlases=CONFIG["regions"]["atlases"],
         files=STUDY.atlas_files,
-        grid=STUDY.manifest.images["image"].iloc[0],
+        grid=STUDY.grid,
         code=code_of("define_regions"),
     output:
         rois=f"{OUT}/regions/rois.npz",

@@ -200,11 +200,7 @@ if "Q5" in QUESTIONS:
 rule record_provenance:
     """From which files, choices and versions do the numbers come?"""
     input:
-        images=[
-            path
-            for subject in STUDY.manifest.subjects
-            for path in STUDY.paths(subject)
-        ],
+        images=STUDY.given,
         maps=list(STUDY.receptors["path"]),
         tables=STUDY.tables,
         atlases=STUDY.atlas_files,

@@ -1,22 +1,35 @@
-"""Who is in the study, and (simulated studies) their images."""
+"""Who is in the study, and (simulated studies) their dataset."""
 
 if CONFIG["source"] == "simulated":
 
-    rule simulate_study:
-        """What would a study look like in which attenuation follows the receptors?"""
+    rule simulate_dataset:
+        """What do all people of a study share in which attenuation follows the receptors?"""
         input:
-            code=code_of("simulate_study"),
+            code=code_of("simulate_dataset"),
         output:
-            images=list(STUDY.manifest.images["image"]),
-            maps=list(STUDY.receptors["path"]),
-            tables=[CONFIG["maps"]["table"], CONFIG["ratings"]["table"]],
-            truth=f"{OUT}/simulated/truth.json",
+            shared=[f"{SIMULATED}/{name}" for name in simulate_bids.shared_files(COHORT)],
         log:
-            f"{OUT}/logs/simulate_study.txt",
+            f"{OUT}/logs/simulate_dataset.txt",
         params:
-            cohort={**CONFIG["simulate"], "seed": CONFIG["seed"]},
+            cohort=COHORT,
+            folder=SIMULATED,
         script:
-            "../scripts/simulate_study.py"
+            "../scripts/simulate_dataset.py"
+
+    rule simulate_subject:
+        """What would one person's scans look like?"""
+        input:
+            shared=rules.simulate_dataset.output,
+            code=code_of("simulate_subject"),
+        output:
+            [f"{SIMULATED}/{name}" for name in simulate_bids.subject_files(COHORT, "{label}")],
+        log:
+            f"{OUT}/logs/simulate_subject/{{label}}.txt",
+        params:
+            cohort=COHORT,
+            folder=SIMULATED,
+        script:
+            "../scripts/simulate_subject.py"
 
 
 rule write_manifest:
@@ -25,11 +38,13 @@ rule write_manifest:
         code=code_of("write_manifest"),
     output:
         images=table("manifest"),
+        runs=table("runs"),
         excluded=table("excluded"),
     log:
         f"{OUT}/logs/write_manifest.txt",
     params:
         images=STUDY.manifest.images.to_dict("list"),
+        runs=STUDY.runs.to_dict("list"),
         excluded=STUDY.manifest.excluded.to_dict("list"),
     script:
         "../scripts/write_manifest.py"

@@ -1,0 +1,161 @@
+"""First level: the runs of one subject become one effect and one variance image per cell."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from handhold import glm
+from handhold.bold import Bold, read_bold
+from handhold.design import RunDesign
+from handhold.errors import StudyError
+from handhold.images import Grid
+from handhold.sources import name_run
+
+
+@dataclass(frozen=True)
+class SubjectFit:
+    """One subject's estimates: volumes on the grid of the runs, NaN where not measured.
+
+    `effect` and `variance` by (condition, cue), in % signal change and its square; `tsnr`, the
+    mean over runs of the temporal signal-to-noise ratio.
+    """
+
+    effect: dict[tuple[str, str], NDArray]
+    variance: dict[tuple[str, str], NDArray]
+    tsnr: NDArray
+    grid: Grid
+
+
+def fit_subject(
+    runs: pd.DataFrame,
+    designs: dict[str, RunDesign],
+    cells: list[tuple[str, str]],
+    choices: dict,
+) -> SubjectFit:
+    """Estimate every cell of one subject, run by run, and combine the runs by precision.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The subject's rows of the table of runs.
+    designs : dict of str to RunDesign
+        By the name of the run (`sources.name_run`).
+    cells : list of (condition, cue)
+    choices : dict
+        The section `glm` of the configuration.
+
+    Raises
+    ------
+    StudyError
+        If a run cannot be read, differs in length from its design or in grid from the other
+        runs, or if a cell has no estimate in any voxel.
+    """
+    fits, grids, masks = [], [], []
+    for row in runs.to_dict("records"):
+        name = name_run(row)
+        bold = read_bold(
+            row["bold"], row["mask"], name, smoothing_mm=choices["smoothing_mm"]
+        )
+        _require_length(bold, designs[name], name)
+        fits.append(_fit_run(bold, designs[name], cells, choices))
+        grids.append(bold.grid)
+        masks.append(bold.mask)
+    _require_one_grid(runs, grids)
+    brain = np.logical_or.reduce(masks)
+    effect, variance, tsnr = (
+        np.stack([_spread(fit[part], mask[brain]) for fit, mask in zip(fits, masks, strict=True)])
+        for part in range(3)
+    )
+    found = [
+        glm.combine_runs(effect[:, index], variance[:, index])
+        for index in range(len(cells))
+    ]
+    _require_estimates([effect for effect, _ in found], cells, runs["subject"].iloc[0])
+    return SubjectFit(
+        {c: _volume(effect, brain) for c, (effect, _) in zip(cells, found, strict=True)},
+        {c: _volume(var, brain) for c, (_, var) in zip(cells, found, strict=True)},
+        _volume(_mean_over_runs(tsnr), brain),
+        grids[0],
+    )
+
+
+def _fit_run(
+    bold: Bold, design: RunDesign, cells: list[tuple[str, str]], choices: dict
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Return effect and variance (n_cells, n_voxels), NaN for absent cells, and tSNR."""
+    wanted = np.array(
+        [[column == "_".join(cell) for column in design.columns] for cell in cells], float
+    )
+    here = wanted.any(axis=1)
+    fit = glm.fit_run(
+        lambda voxels: bold.block(voxels, design.keep),
+        bold.n_voxels,
+        design.matrix,
+        wanted[here],
+        noise_model=choices["noise_model"],
+    )
+    fit = glm.percent_signal_change(fit, design.peak)
+    measured = fit.mean >= choices["min_signal"] * np.median(fit.mean)
+    effect, variance = np.full((2, len(cells), bold.n_voxels), np.nan, np.float32)
+    effect[here] = np.where(measured, fit.effect, np.nan)
+    variance[here] = np.where(measured, fit.variance, np.nan)
+    return effect, variance, np.where(measured, fit.tsnr, np.nan)
+
+
+def _spread(values: NDArray, inside: NDArray) -> NDArray:
+    """Place the voxels of one run among those of all runs; the others are NaN."""
+    spread = np.full((*values.shape[:-1], inside.size), np.nan, np.float32)
+    spread[..., inside] = values
+    return spread
+
+
+def _volume(values: NDArray, brain: NDArray) -> NDArray:
+    volume = np.full(brain.shape, np.nan, np.float32)
+    volume[brain] = values
+    return volume
+
+
+def _mean_over_runs(values: NDArray) -> NDArray:
+    n_measured = np.isfinite(values).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=0) / np.where(n_measured, n_measured, np.nan)
+
+
+def _require_length(bold: Bold, design: RunDesign, name: str) -> None:
+    if bold.n_volumes != len(design.keep):
+        raise StudyError(
+            f"{name}: the BOLD has {bold.n_volumes} volumes and its design {len(design.keep)}. "
+            "The run was changed after its design was made; run snakemake again."
+        )
+
+
+def _require_one_grid(runs: pd.DataFrame, grids: list[Grid]) -> None:
+    strange = [
+        name_run(row)
+        for row, grid in zip(runs.to_dict("records"), grids, strict=True)
+        if grid.shape != grids[0].shape or not np.allclose(grid.affine, grids[0].affine)
+    ]
+    if strange:
+        raise StudyError(
+            f"{', '.join(strange)}: the BOLD lies on another grid than the subject's first run, "
+            "so that runs cannot be combined voxel by voxel. Write all runs with the same output "
+            "resolution, or choose one with bids.resolution."
+        )
+
+
+def _require_estimates(
+    effects: list[NDArray], cells: list[tuple[str, str]], subject: str
+) -> None:
+    empty = [
+        " ".join(cell)
+        for cell, effect in zip(cells, effects, strict=True)
+        if not np.isfinite(effect).any()
+    ]
+    if empty:
+        raise StudyError(
+            f"sub-{subject}: no voxel has an estimate of {', '.join(empty)}. Compare the brain "
+            "mask with the BOLD, and glm.min_signal with its intensities; or exclude the subject "
+            "with its reason in bids.exclude."
+        )

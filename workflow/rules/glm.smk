@@ -1,0 +1,57 @@
+"""From BOLD to one effect and one variance image per cell (source bids and simulated)."""
+
+if len(STUDY.runs):
+
+    rule design_runs:
+        """What does each run's model look like, and can it be estimated?"""
+        input:
+            files=lambda wildcards: STUDY.files(STUDY.batches[wildcards.batch]),
+            code=code_of("design_runs"),
+        output:
+            designs=f"{OUT}/designs/{{batch}}.npz",
+            runs=table("qc/batches/{batch}_runs"),
+            regressors=table("qc/batches/{batch}_regressors"),
+        log:
+            f"{OUT}/logs/design_runs/{{batch}}.txt",
+        params:
+            runs=lambda wildcards: STUDY.runs_of(STUDY.batches[wildcards.batch]).to_dict(
+                "list"
+            ),
+            events=CONFIG["events"],
+            glm=CONFIG["glm"],
+            confounds=CONFIG["confounds"],
+        script:
+            "../scripts/design_runs.py"
+
+    rule join_quality:
+        """How good is each run?"""
+        input:
+            runs=expand(f"{OUT}/qc/batches/{{batch}}_runs.tsv", batch=STUDY.batches),
+            regressors=expand(
+                f"{OUT}/qc/batches/{{batch}}_regressors.tsv", batch=STUDY.batches
+            ),
+            code=code_of("join_quality"),
+        output:
+            runs=table("qc/runs"),
+            regressors=table("qc/regressors"),
+        log:
+            f"{OUT}/logs/join_quality.txt",
+        script:
+            "../scripts/join_quality.py"
+
+    rule fit_subject:
+        """How strongly does one person respond in each cell, voxel by voxel?"""
+        input:
+            designs=lambda wildcards: f"{OUT}/designs/{STUDY.batch_of(wildcards.label)}.npz",
+            images=lambda wildcards: STUDY.files([wildcards.label], ("bold", "mask")),
+            code=code_of("fit_subject"),
+        output:
+            **image_names(OUT, "{label}", CONFIG["bids"], STUDY.cells),
+        log:
+            f"{OUT}/logs/fit_subject/{{label}}.txt",
+        params:
+            runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+            cells=STUDY.cells,
+            glm=choose("glm", "noise_model", "smoothing_mm", "min_signal", "hrf", "peak_duration_s"),
+        script:
+            "../scripts/fit_subject.py"

@@ -1,0 +1,8 @@
+from snakemake.script import snakemake
+
+from handhold.errors import speak_plainly
+from handhold.simulate import Cohort
+from handhold.simulate_bids import write_shared
+
+speak_plainly(snakemake.log[0])
+write_shared(Cohort(**snakemake.params.cohort), snakemake.params.folder)
