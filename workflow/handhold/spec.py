@@ -176,14 +176,7 @@ def _contradictions(config: dict) -> list[str]:
                 "maps.columns.contrast and maps.contrast"
             )
     if "ratings" in config:
-        forms = [
-            form for form in ("wide", "long", "relief") if form in config["ratings"]
-        ]
-        if len(forms) != 1:
-            faults.append(
-                "give one of ratings.wide, ratings.long and ratings.relief "
-                f"(given: {', '.join(forms) or 'none'})"
-            )
+        faults += _rating_contradictions(config)
     names = [contrast["name"] for contrast in config["contrasts"]]
     faults += [
         f"contrasts: the name {name} is given {names.count(name)} times"
@@ -197,6 +190,36 @@ def _contradictions(config: dict) -> list[str]:
     ]
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
+    return faults
+
+
+def _rating_contradictions(config: dict) -> list[str]:
+    """List the faults between the section ratings and the rest."""
+    rated, faults = config["ratings"], []
+    forms = [form for form in ("wide", "long", "relief", "events") if form in rated]
+    if len(forms) != 1:
+        faults.append(
+            "give one of ratings.wide, ratings.long, ratings.relief and ratings.events "
+            f"(given: {', '.join(forms) or 'none'})"
+        )
+    elif forms == ["events"]:
+        faults += [
+            f"ratings.events takes the ratings from the events, so that ratings.{key} has no "
+            "effect: remove it"
+            for key in ("table", "subject")
+            if key in rated
+        ]
+        if config["source"] != "bids" or "rating" not in config["events"]:
+            faults.append(
+                "ratings.events needs source bids and events.rating, which says where the "
+                "rating of a trial stands"
+            )
+    else:
+        faults += [
+            f"ratings.{forms[0]} needs ratings.{key}"
+            for key in ("table", "subject")
+            if key not in rated
+        ]
     return faults
 
 

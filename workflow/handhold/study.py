@@ -175,13 +175,7 @@ def open_study(config: dict) -> Study:
 
 def _open_maps(config: dict, folder: str) -> Source:
     """Read the table of images that someone estimated."""
-    root = Path(config["data_root"])
-    rooted = {
-        name: {**config[name], "table": str(root / config[name]["table"])}
-        for name in ("maps", "ratings")
-        if name in config
-    }
-    config = {**config, **rooted}
+    config = _rooted(config, "maps", "ratings")
     table = read_table(config["maps"]["table"], "maps.table")
     manifest = sources.list_images(table, config["maps"], config["contrasts"])
     sources.require_files(manifest.images)
@@ -194,22 +188,55 @@ def _open_bids(config: dict, folder: str) -> Source:
     paths = {name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")}
     config = {**config, "bids": {**config["bids"], **paths}, **BOLD_SECTIONS}
     index = bids.index_runs(config["bids"])
-    tidy = {
-        sources.name_run(row): events.tidy_events(
-            bids.read_events(row["events"], sources.name_run(row)),
-            config["events"],
-            run=row["run"],
-            where=sources.name_run(row),
-        )[0]
-        for row in index.runs.to_dict("records")
-        if isinstance(row["events"], str)
-    }
+    trials = events.tidy_runs(read_runs(index.runs), config["events"])
+    policy = config["bids"]["incomplete_runs"]
     runs, incomplete = events.complete_runs(
-        tidy, index.runs, config["events"], config["contrasts"], config["bids"]["incomplete_runs"]
+        trials.runs, index.runs, config["events"], config["contrasts"], policy
     )
-    excluded = pd.concat([index.excluded, incomplete], ignore_index=True)
-    manifest = sources.Manifest(_effects(config, folder, runs), excluded)
+    excluded = [index.excluded, incomplete, _not_analysed(trials, config["contrasts"])]
+    manifest = sources.Manifest(_effects(config, folder, runs), _stack(excluded))
+    if "events" in config.get("ratings", {}):
+        kept = {key: trials.runs[key] for key in events.run_keys(runs)}
+        means, _ = events.trial_ratings(kept, cue=rated_cue(config["ratings"]))
+        given = means.astype({"rating": str})
+        return Source(_with_rated_trials(config, folder), manifest, runs, given)
+    config = _rooted(config, "ratings")
     return Source(config, manifest, runs, _ratings_table(config))
+
+
+def read_runs(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
+    """Read the events of every run that has some, by (subject, session, run)."""
+    return {
+        key: bids.read_events(path, sources.name_run(*key))
+        for key, path in zip(events.run_keys(runs), runs["events"], strict=True)
+        if isinstance(path, str)
+    }
+
+
+def rated_cue(rated: dict) -> str | None:
+    """Return the cue whose ratings count, None for both; `rated` is the section ratings."""
+    cue = rated["events"]["cue"]
+    return None if cue == "both" else cue
+
+
+def _with_rated_trials(config: dict, folder: str) -> dict:
+    """Say that ratings of trials stand, once averaged, in a table of the results."""
+    long = {"condition": "condition", "rating": "rating"}
+    table = {"table": f"{folder}/ratings/conditions.tsv", "subject": "subject", "long": long}
+    return {**config, "ratings": {**config["ratings"], **table}}
+
+
+def _not_analysed(trials: events.Trials, contrasts: list[dict]) -> pd.DataFrame:
+    """Count the events that no cell of a contrast holds."""
+    unused = events.unused_conditions(trials.runs, contrasts)
+    rows = [
+        ("events", n, f"trial type {name}: not modelled (events.ignore)")
+        for name, n in trials.ignored.itertuples(index=False)
+    ] + [
+        ("events", n, f"condition {name}: modelled, but in no contrast")
+        for name, n in unused.itertuples(index=False)
+    ]
+    return pd.DataFrame(rows, columns=["what", "n", "reason"]).assign(subject=None)
 
 
 def _open_simulated(config: dict, folder: str) -> Source:
@@ -224,6 +251,24 @@ def _open_simulated(config: dict, folder: str) -> Source:
 
 
 _SOURCES = {"maps": _open_maps, "bids": _open_bids, "simulated": _open_simulated}
+
+
+def _rooted(config: dict, *names: str) -> dict:
+    """Give the tables of sections their full path."""
+    root = Path(config["data_root"])
+    rooted = {
+        name: {**config[name], "table": str(root / config[name]["table"])}
+        for name in names
+        if name in config
+    }
+    return {**config, **rooted}
+
+
+def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of exclusions below each other; pandas minds empty ones."""
+    columns = ["subject", "what", "n", "reason"]
+    filled = [table[columns].astype(object) for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
 def _effects(config: dict, folder: str, runs: pd.DataFrame) -> pd.DataFrame:
