@@ -135,7 +135,7 @@ LAYERS = {
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate", "study"),
-        *("extract", "provenance", "figures", "tables", "captions", "report"),
+        *("bold", "extract", "provenance", "figures", "tables", "captions", "report"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {

@@ -21,6 +21,8 @@ VOXEL_MM = (0.4, 12.0)
 LANDMARKS_MM = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 10.0]])
 # Units of length by the code in a NIfTI header (nifti1.h); an unknown one is taken as mm.
 UNITS = {0: "unknown", 1: "metres", 2: "mm", 3: "micron"}
+# Seconds by the code of a unit of time; other codes do not say what the fourth step is.
+SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 # Cosine below which two axes are perpendicular: over 200 voxels the far end moves by 0.2 of one.
 TILT = 1e-3
 # Farthest that the corner of a grid may lie from the origin: no field of view is larger.
@@ -48,6 +50,24 @@ class Volume:
 
     values: NDArray
     grid: Grid
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a series of volumes lies in its file.
+
+    `n_volumes` of `grid` follow each other from byte `offset`, as numbers of `dtype` in
+    Fortran order; a value is the number times `slope` plus `intercept`. `tr_s` is the step
+    between volumes in seconds, NaN where the header names no unit of time or no step.
+    """
+
+    grid: Grid
+    n_volumes: int
+    tr_s: float
+    dtype: np.dtype
+    offset: int
+    slope: float
+    intercept: float
 
 
 def read_grid(path: str | Path, analyze_orientation: str | None, where: str) -> Grid:
@@ -164,6 +184,43 @@ def read_probabilities(
             index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
         }
     return volumes, grid
+
+
+def read_layout(path: str | Path, where: str) -> Layout:
+    """Read from its header how a series (x, y, z, volumes) lies in its file.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing, is no NIfTI file (.nii or .nii.gz), is not a series of at
+        least two volumes, has no orientation, or is not in MNI space.
+    """
+    if not str(path).endswith((".nii", ".nii.gz")):
+        raise StudyError(
+            f"{where}: {path} is not a .nii or .nii.gz file, as a series of volumes has to be. "
+            "Convert it to NIfTI."
+        )
+    image = _load(path, where)
+    shape = image.shape
+    if len(shape) != 4 or shape[3] < 2 or 0 in shape:
+        raise StudyError(
+            f"{where}: {path} has the shape {shape}; a series (x, y, z, volumes) is needed. "
+            "Name the preprocessed BOLD run, not a mean or reference volume."
+        )
+    grid = Grid(_affine(image, path, None, where), shape[:3])
+    _require_mni(grid.affine, grid.shape, path, where)
+    stored = image.dataobj
+    unit = SECONDS.get(int(image.header["xyzt_units"]) & 0x38, np.nan)
+    step = float(image.header["pixdim"][4]) * unit
+    return Layout(
+        grid=grid,
+        n_volumes=shape[3],
+        tr_s=step if step > 0 else np.nan,
+        dtype=stored.dtype,
+        offset=stored.offset,
+        slope=float(stored.slope),
+        intercept=float(stored.inter),
+    )
 
 
 def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialImage:
