@@ -7,9 +7,9 @@ arrays, so that the job that fits a subject needs no nilearn.
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from handhold.collinearity import (
     most_alike,
     rank_and_condition,
     shared_variance,
-    unit_length,
     variance_inflation,
 )
 from handhold.errors import StudyError
@@ -54,6 +53,9 @@ REMNANT = 0.5
 TASK_MOTION = 0.5
 # Above this share the high-pass takes more of a regressor than it leaves.
 HIGH_PASS_LOSS = 0.5
+
+# Parts of a design that are names.
+TEXTS = ("columns", "cells", "trial_of")
 
 RUN_COLUMNS = (
     *("subject", "session", "run", "n_volumes", "n_kept", "n_censored", "censored"),
@@ -153,7 +155,7 @@ def load_confounds(
     from nilearn.interfaces.fmriprep.load_confounds import _load_single_confounds_file
 
     path = Path(path)
-    table = io.read_table(path, "bids.derivatives")
+    table = _read(path, where)
     _require_columns(table, path, confounds, where)
     # The piece of nilearn that takes the table's path: its public function looks for a table
     # by the name of the image, and might find another one than the index of runs did.
@@ -191,6 +193,23 @@ def load_confounds(
     return chosen, keep, motion
 
 
+def _read(path: Path, where: str) -> pd.DataFrame:
+    """Read a confound table as nilearn does (io.read_table takes ten times as long)."""
+    try:
+        table = pd.read_csv(path, delimiter="\t", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"{where}: the confound table {path} cannot be read ({error}). Copy it again from "
+            "fMRIPrep's derivatives (bids.derivatives)."
+        ) from error
+    if len(table) < 2:
+        raise StudyError(
+            f"{where}: the confound table {path} has {len(table)} rows; a run has a row per "
+            "volume. Copy it again from fMRIPrep's derivatives (bids.derivatives)."
+        )
+    return table
+
+
 def _require_columns(
     table: pd.DataFrame, path: Path, confounds: dict, where: str
 ) -> None:
@@ -226,12 +245,11 @@ def _require_columns(
             f"{where}: the confound table {path} has no {'; no '.join(listed)}. Take the "
             "component out of confounds.strategy, or choose fewer columns of it (confounds.*)."
         )
-    names = sorted({*RIGID_BODY, DISPLACEMENT, DVARS, *sum(asked.values(), [])})
+    names = {*RIGID_BODY, DISPLACEMENT, DVARS}.union(*asked.values())
     words = [
         name
-        for name in names
-        if name in table
-        and pd.to_numeric(table[name], errors="coerce").isna().ne(table[name].isna()).any()
+        for name in sorted(names)
+        if name in table and not pd.api.types.is_numeric_dtype(table[name])
     ]
     if words:
         raise StudyError(
@@ -342,8 +360,7 @@ def design_run(
     times = frame_times(n_volumes, tr, glm)
     _require_events(events, times, tr, glm, where)
     _require_names(events, confounds, where)
-    regressors = confounds - confounds[keep].mean()
-    regressors = regressors / regressors[keep].std(ddof=0).replace(0, 1)
+    regressors = _standardise(confounds, keep)
     # The rank is judged by assess_design, over the volumes that are kept; events of no
     # interest may be without duration, since nobody reads their effect.
     with _ignoring("Matrix is singular", "The following conditions contain events"):
@@ -372,3 +389,519 @@ def design_run(
         trials=trial_regressors(trials, times, glm)[keep],
         trial_of=tuple(trials["regressor"]),
     )
+
+
+def frame_times(n_volumes: int, tr: float, glm: dict) -> NDArray:
+    """Return the moment that each volume stands for, s from the start of the run."""
+    return (np.arange(n_volumes) + glm["slice_time_ref"]) * tr
+
+
+def peak(tr: float, glm: dict) -> float:
+    """Return the peak of the regressor of one event of `glm.peak_duration_s`.
+
+    The event stands alone and starts on a step of the oversampled grid, on which the peak is
+    read; where the model has derivatives, it is that of the main column.
+
+    Examples
+    --------
+    >>> glm = {"hrf": "spm", "oversampling": 50, "peak_duration_s": 1000}
+    >>> round(peak(2.0, glm), 3)  # the response rises over its plateau, which is 1
+    1.145
+    """
+    from nilearn.glm.first_level import compute_regressor
+
+    duration, step = glm["peak_duration_s"], tr / glm["oversampling"]
+    regressor, _ = compute_regressor(
+        (np.array([0.0]), np.array([duration]), np.array([1.0])),
+        hrf_model=glm["hrf"],
+        # until the event has ended, or the response to it
+        frame_times=np.arange(0, min(duration, RESPONSE_S) + RESPONSE_S, step),
+        con_id="event",
+        oversampling=1,
+        fir_delays=None,
+        min_onset=0,
+    )
+    return float(regressor[:, 0].max())
+
+
+def trial_regressors(trials: pd.DataFrame, times: NDArray, glm: dict) -> NDArray:
+    """Convolve each event by itself, as the design convolves all of a kind together.
+
+    Returns
+    -------
+    array, shape (n_volumes, n_trials)
+        The main column where the model has derivatives. Trials of a cell add up to its
+        regressor.
+    """
+    from nilearn.glm.first_level import compute_regressor
+
+    columns = [
+        compute_regressor(
+            (np.array([onset]), np.array([duration]), np.array([1.0])),
+            hrf_model=glm["hrf"],
+            frame_times=times,
+            con_id="trial",
+            oversampling=glm["oversampling"],
+            fir_delays=None,
+            min_onset=glm["min_onset_s"],
+        )[0][:, 0]
+        for onset, duration in trials[["onset", "duration"]].to_numpy(dtype=float)
+    ]
+    return np.array(columns).reshape(len(columns), len(times)).T
+
+
+def _standardise(confounds: pd.DataFrame, keep: NDArray) -> pd.DataFrame:
+    """Bring confounds to mean 0 and variance 1 over the kept volumes; a constant one to 0."""
+    values = confounds.to_numpy(dtype=float)
+    kept = values[keep]
+    varies = centre(kept).any(axis=0)
+    spread = np.where(varies, kept.std(axis=0), 1)
+    scaled = np.where(varies, (values - kept.mean(axis=0)) / spread, 0)
+    return pd.DataFrame(scaled, columns=confounds.columns)
+
+
+def _as_nilearn(events: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "onset": events["onset"].astype(float),
+            "duration": events["duration"].astype(float),
+            "trial_type": events["regressor"].astype(object),
+        }
+    )
+
+
+def _require_events(
+    events: pd.DataFrame, times: NDArray, tr: float, glm: dict, where: str
+) -> None:
+    cells = events["condition"].notna()
+    if not cells.any():
+        raise StudyError(
+            f"{where}: none of {len(events)} events makes a cell, so that the run has no effect. "
+            "See events.cells and events.condition, or leave such runs out with "
+            "bids.incomplete_runs."
+        )
+    if glm["drift"] == "cosine" and glm["high_pass_s"] <= 2 * tr:
+        raise StudyError(
+            f"{where}: glm.high_pass_s ({glm['high_pass_s']:g} s) is no longer than two volumes "
+            f"({2 * tr:g} s), so that the drifts would explain everything. Raise it."
+        )
+    earliest = times[0] + glm["min_onset_s"]
+    faults = {
+        f"begin before {earliest:g} s (glm.min_onset_s), on another clock than the images": (
+            events["onset"] < earliest
+        ),
+        "are listed more than once, so that their response would count twice": (
+            events.duplicated(["regressor", "onset", "duration"])
+        ),
+        "last 0 s, though events of a cell; their effect would depend on glm.oversampling": (
+            cells & (events["duration"] == 0)
+        ),
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            listed = ", ".join(
+                f"{name} at {onset:g} s"
+                for name, onset in events.loc[rows, ["regressor", "onset"]].to_numpy()
+            )
+            raise StudyError(
+                f"{where}: {rows.sum()} of {len(events)} events {fault}: {listed}. "
+                "Mend the events table."
+            )
+
+
+def _require_names(events: pd.DataFrame, confounds: pd.DataFrame, where: str) -> None:
+    regressors = set(events["regressor"])
+    taken = {
+        name
+        for name in regressors
+        if name in set(confounds)
+        or name.startswith("drift_")
+        or name == "constant"
+        or name.removesuffix("_derivative") in regressors - {name}
+        or name.removesuffix("_dispersion") in regressors - {name}
+    }
+    if taken:
+        raise StudyError(
+            f"{where}: {', '.join(sorted(taken))} names both a trial type and another column of "
+            "the design. Rename the trial type in the events table."
+        )
+
+
+def _require_some_response(
+    table: pd.DataFrame, events: pd.DataFrame, times: NDArray, where: str
+) -> None:
+    onsets = events.groupby("regressor")["onset"]
+    silent = [name for name in onsets.groups if not table[name].any()]
+    if silent:
+        listed = ", ".join(
+            f"{name} ({n} {'event' if n == 1 else 'events'}, the first at {first:g} s)"
+            for name, n, first in zip(
+                silent, onsets.size()[silent], onsets.min()[silent], strict=True
+            )
+        )
+        raise StudyError(
+            f"{where}: no event of {listed} begins before the last volume at {times[-1]:g} s, so "
+            "that there is no response to estimate. The events are on another clock or of "
+            "another run, or the scan was stopped: mend the events table, name a trial type of "
+            "no interest in events.ignore, or exclude the subject in bids.exclude."
+        )
+
+
+@contextmanager
+def _ignoring(*beginnings: str) -> Iterator[None]:
+    """Keep nilearn from warning of what is judged here."""
+    # a matrix without full rank divides by its smallest singular value, 0
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        for beginning in beginnings:
+            warnings.filterwarnings("ignore", message=beginning)
+        yield
+
+
+# --- Quality -----------------------------------------------------------------------------
+
+
+def assess_design(
+    design: RunDesign,
+    events: pd.DataFrame,
+    motion: Motion,
+    *,
+    tr: float,
+    glm: dict,
+    confounds: dict,
+) -> tuple[dict, pd.DataFrame]:
+    """Judge the design of a run.
+
+    Parameters
+    ----------
+    design : RunDesign
+    events : DataFrame
+        Those that `design` was made of.
+    motion : Motion
+        Of the same run.
+    tr : float
+        Repetition time, s.
+    glm, confounds : dict
+        The sections of the configuration.
+
+    Returns
+    -------
+    run : dict
+        RUN_COLUMNS without subject, session and run.
+    regressors : DataFrame
+        A row per cell of the run, REGRESSOR_COLUMNS without subject, session and run.
+    """
+    keep, matrix = design.keep, design.matrix
+    n_kept, n_columns = matrix.shape
+    rank, condition_number = rank_and_condition(matrix)
+    dependent = [design.columns[column] for column in dependent_columns(matrix)]
+    regressors = set(events["regressor"])
+    run = {
+        "n_volumes": len(keep),
+        "n_kept": n_kept,
+        "n_censored": len(keep) - n_kept,
+        "censored": 1 - n_kept / len(keep),
+        "n_non_steady": motion.n_non_steady,
+        "mean_fd": motion.mean_fd,
+        "max_fd": motion.max_fd,
+        "n_over_fd": motion.n_over_fd,
+        "n_columns": n_columns,
+        "n_confounds": sum(_is_confound(name, regressors) for name in design.columns),
+        "rank": rank,
+        "df": n_kept - rank,
+        "condition_number": condition_number,
+        "dependent": ", ".join(dependent) or np.nan,
+    }
+    run["warnings"] = _join(_run_faults(run, confounds))
+    rows = [
+        _assess_cell(name, design, events, motion, tr=tr, glm=glm)
+        for name in design.cells
+    ]
+    return run, pd.DataFrame(rows)
+
+
+def require_estimable(
+    runs: pd.DataFrame, regressors: pd.DataFrame, glm: dict, confounds: dict
+) -> None:
+    """Refuse a study with designs that cannot be estimated.
+
+    Parameters
+    ----------
+    runs, regressors : DataFrame
+        RUN_COLUMNS and REGRESSOR_COLUMNS, all runs of the study.
+    glm, confounds : dict
+        The sections of the configuration.
+
+    Raises
+    ------
+    StudyError
+        Listing every run without full rank, without a degree of freedom or with more than
+        `confounds.max_censored` censored, and every cell over `glm.max_vif`.
+    """
+    faults = [
+        f"{run_name(run)}: {fault}"
+        for run in runs.to_dict("records")
+        for fault in _run_faults(run, confounds)
+    ]
+    faults += [
+        f"{run_name(row)}, {row['regressor']}: VIF {row['vif']:.1f} > "
+        f"{glm['max_vif']:g} (glm.max_vif){_likeness(row)}"
+        for row in regressors.to_dict("records")
+        if row["vif"] > glm["max_vif"]
+    ]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise StudyError(
+            f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in the designs of "
+            f"{len(runs)} runs, so that effects cannot be estimated:\n{listed}\n"
+            "Exclude the subjects in bids.exclude, with the reason; or take fewer confounds "
+            "(confounds.strategy, confounds.motion), raise the thresholds of scrubbing, or do "
+            "not model trial types apart that always follow each other (events.others, "
+            "events.cells)."
+        )
+
+
+def run_name(row: Mapping) -> str:
+    """Return sub-, ses- and run- of a row of the runs table, as messages say it.
+
+    Examples
+    --------
+    >>> run_name({"subject": "01", "session": np.nan, "run": "2"})
+    'sub-01 run-2'
+    """
+    labels = {"sub": row["subject"], "ses": row["session"], "run": row["run"]}
+    return " ".join(
+        f"{entity}-{label}" for entity, label in labels.items() if not pd.isna(label)
+    )
+
+
+def _assess_cell(
+    name: str,
+    design: RunDesign,
+    events: pd.DataFrame,
+    motion: Motion,
+    *,
+    tr: float,
+    glm: dict,
+) -> dict:
+    column = design.columns.index(name)
+    regressor = design.matrix[:, column]
+    mine = events[events["regressor"] == name]
+    times = frame_times(len(design.keep), tr, glm)
+    nearest, r_nearest = most_alike(design.matrix, column)
+    parameter, r_motion = _task_motion(regressor, motion.parameters[design.keep])
+    drifts = [
+        other for other, drift in enumerate(design.columns) if drift.startswith(DRIFTS)
+    ]
+    row = {
+        "regressor": name,
+        "condition": mine["condition"].iloc[0],
+        "cue": mine["cue"].iloc[0],
+        "n_events": len(mine),
+        "total_duration": mine["duration"].sum(),
+        "vif": variance_inflation(design.matrix, column),
+        "most_alike": design.columns[nearest] if nearest >= 0 else np.nan,
+        "r_most_alike": r_nearest,
+        "motion_parameter": parameter,
+        "r_motion": r_motion,
+        "high_pass_loss": shared_variance(regressor, design.matrix[:, drifts]),
+        "n_censored_events": _count_censored(mine, times, design.keep, glm),
+        "n_late_events": int((mine["onset"] >= times[-1]).sum()),
+    }
+    return row | {"warnings": _join(_cell_warnings(row, glm))}
+
+
+def _task_motion(
+    regressor: NDArray, parameters: pd.DataFrame
+) -> tuple[str | float, float]:
+    """Return the motion parameter that goes most with a regressor, and their correlation."""
+    found = {}
+    for name in parameters:
+        values = parameters[name].to_numpy()
+        known = np.isfinite(values)
+        pair = centre(np.column_stack([regressor, values])[known])
+        if pair.any(axis=0).all():
+            found[name] = float(np.corrcoef(pair.T)[0, 1])
+    if not found:
+        return np.nan, np.nan
+    name = max(found, key=lambda other: abs(found[other]))
+    return name, found[name]
+
+
+def _count_censored(
+    events: pd.DataFrame, times: NDArray, keep: NDArray, glm: dict
+) -> int:
+    """Count the events of whose response censoring leaves a remnant at most."""
+    onsets, ends = events["onset"], events["onset"] + events["duration"] + RESPONSE_S
+    touched = [
+        ((times >= onset) & (times <= end) & ~keep).any()
+        for onset, end in zip(onsets, ends, strict=True)
+    ]
+    power = trial_regressors(events[touched], times, glm) ** 2
+    total, left = power.sum(axis=0), power[keep].sum(axis=0)
+    return int((left < REMNANT * total).sum())
+
+
+def _run_faults(run: Mapping, confounds: dict) -> list[str]:
+    """Word what makes a run unusable."""
+    faults = []
+    if run["df"] <= 0:
+        faults.append(
+            f"no degree of freedom ({run['n_kept']} volumes kept, {run['n_columns']} columns)"
+        )
+    elif run["rank"] < run["n_columns"]:
+        faults.append(
+            f"rank {run['rank']} of {run['n_columns']} columns; these are zero or depend on each "
+            f"other: {run['dependent']}"
+        )
+    if run["censored"] > confounds["max_censored"]:
+        faults.append(
+            f"{run['n_censored']} of {run['n_volumes']} volumes censored "
+            f"({run['censored']:.0%} > {confounds['max_censored']:.0%}, confounds.max_censored)"
+        )
+    return faults
+
+
+def _cell_warnings(row: dict, glm: dict) -> list[str]:
+    found = []
+    if row["vif"] > glm["warn_vif"]:
+        found.append(f"VIF {row['vif']:.1f} > {glm['warn_vif']:g}{_likeness(row)}")
+    if abs(row["r_motion"]) > TASK_MOTION:
+        found.append(f"goes with {row['motion_parameter']} (r = {row['r_motion']:.2f})")
+    if row["high_pass_loss"] > HIGH_PASS_LOSS:
+        found.append(f"the high-pass takes {row['high_pass_loss']:.0%} of its variance")
+    for kind, meaning in (
+        ("censored", "censored away"),
+        ("late", "after the last volume"),
+    ):
+        if row[f"n_{kind}_events"]:
+            found.append(
+                f"{row[f'n_{kind}_events']} of {row['n_events']} events {meaning}"
+            )
+    return found
+
+
+def _likeness(row: Mapping) -> str:
+    if pd.isna(row["most_alike"]):
+        return ""
+    return f"; r = {row['r_most_alike']:.2f} with {row['most_alike']}"
+
+
+def _is_confound(name: str, regressors: set[str]) -> bool:
+    stem = name.removesuffix("_derivative").removesuffix("_dispersion")
+    return not (
+        name in regressors
+        or stem in regressors
+        or name.startswith("drift_")
+        or name == "constant"
+    )
+
+
+def _join(found: list[str]) -> str | float:
+    return "; ".join(found) or np.nan
+
+
+# --- All subjects in one job, and from it to the others --------------------------------------
+
+
+def design_subjects(
+    runs: pd.DataFrame,
+    events: Mapping[tuple[Hashable, Hashable, Hashable], pd.DataFrame],
+    glm: dict,
+    confounds: dict,
+) -> tuple[dict[str, dict[str, RunDesign]], pd.DataFrame, pd.DataFrame]:
+    """Make and judge the designs of all runs.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Columns subject, session, run (labels, missing where none), confounds (path), n_volumes
+        and tr (s), a row per run.
+    events : mapping
+        Events of each run, by (subject, session, run); a missing label is NaN, None or blank.
+    glm, confounds : dict
+        The sections of the configuration.
+
+    Returns
+    -------
+    designs : dict of str to dict of str to RunDesign
+        By subject and name of the run (`run_name`), in the order of `runs`.
+    runs : DataFrame
+        RUN_COLUMNS, a row per run: qc/runs.tsv.
+    regressors : DataFrame
+        REGRESSOR_COLUMNS, a row per cell of each run: qc/regressors.tsv.
+
+    Raises
+    ------
+    StudyError
+        Listing every run whose design cannot be made; `require_estimable` then judges them.
+    """
+    by_run = {_key(key): table for key, table in events.items()}
+    designs: dict[str, dict[str, RunDesign]] = {}
+    run_rows, regressor_rows, faults = [], [], []
+    for row in runs.to_dict("records"):
+        labels = {name: row[name] for name in ("subject", "session", "run")}
+        name, tidy = run_name(row), by_run[_key(labels.values())]
+        try:
+            table, keep, motion = load_confounds(row["confounds"], confounds, name)
+            design = design_run(
+                tidy,
+                table,
+                keep,
+                n_volumes=int(row["n_volumes"]),
+                tr=float(row["tr"]),
+                glm=glm,
+                where=name,
+            )
+        except StudyError as error:
+            faults.append(str(error))
+            continue
+        run, cells = assess_design(
+            design, tidy, motion, tr=float(row["tr"]), glm=glm, confounds=confounds
+        )
+        designs.setdefault(row["subject"], {})[name] = design
+        run_rows.append(labels | run)
+        regressor_rows.append(cells.assign(**labels))
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise StudyError(
+            f"the designs of {len(faults)} of {len(runs)} runs cannot be made:\n{listed}"
+        )
+    return (
+        designs,
+        pd.DataFrame(run_rows, columns=RUN_COLUMNS),
+        pd.concat(regressor_rows, ignore_index=True)[list(REGRESSOR_COLUMNS)],
+    )
+
+
+def save_designs(designs: dict[str, RunDesign], path: str | Path) -> None:
+    """Write the designs of a subject's runs, by name."""
+    arrays = {"runs": np.array(list(designs), dtype=str)}
+    for index, design in enumerate(designs.values()):
+        for part, value in vars(design).items():
+            text = part in TEXTS
+            arrays[f"{part}_{index}"] = np.array(value, dtype=str if text else None)
+    io.write_arrays(arrays, path)
+
+
+def load_designs(path: str | Path) -> dict[str, RunDesign]:
+    """Read the designs that `save_designs` wrote, in their order."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {
+            name: RunDesign(
+                **{
+                    part: _restored(part, arrays[f"{part}_{index}"])
+                    for part in RunDesign.__dataclass_fields__
+                }
+            )
+            for index, name in enumerate(arrays["runs"].tolist())
+        }
+
+
+def _restored(part: str, array: NDArray) -> NDArray | tuple[str, ...] | float:
+    if part in TEXTS:
+        return tuple(array.tolist())
+    return float(array) if part == "peak" else array
+
+
+def _key(labels) -> tuple[str, ...]:
+    return tuple("" if pd.isna(label) else str(label) for label in labels)

@@ -14,7 +14,10 @@ from handhold.errors import StudyError
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 # What a study of each source makes no use of: refused where given, absent once resolved.
-IDLE = {"simulated": ("maps", "ratings", "unit"), "maps": ("simulate", "glm", "confounds")}
+IDLE = {
+    "simulated": ("maps", "ratings", "unit"),
+    "maps": ("simulate", "glm", "confounds"),
+}
 
 _DRAFT = jsonschema.Draft202012Validator
 # YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
