@@ -45,12 +45,13 @@ STUDY = {
 # The same of simulated images, which alone has a section simulate.
 SIMULATED = {
     name: entry for name, entry in STUDY.items() if name not in spec.IDLE["simulated"]
-} | {"source": "simulated", "simulate": {}}
+} | {"source": "simulated", "simulate": {}, "glm": {}, "confounds": {}}
 
 
 def study_of(path):
     """Return the study in which a key has an effect."""
-    return SIMULATED if path.split(".")[0] == "simulate" else STUDY
+    estimated = ("simulate", "glm", "confounds")
+    return SIMULATED if path.split(".")[0] in estimated else STUDY
 
 
 @pytest.fixture(autouse=True)
@@ -339,6 +340,23 @@ def test_sections_that_contradict_each_other_are_refused(changes, fault):
             config = json.loads(json.dumps(config), object_pairs_hook=_present)
     (found,) = faults(config)
     assert fault in found
+
+
+@pytest.mark.parametrize(
+    ("drift", "strategy", "fault"),
+    [
+        ("cosine", ["motion", "high_pass"], "hold the same cosines twice"),
+        ("none", ["motion"], "nothing removes the scanner's drift"),
+        ("cosine", ["compcor"], "has compcor without high_pass"),
+    ],
+)
+def test_a_design_has_one_set_of_drifts(drift, strategy, fault):
+    config = changed("confounds.strategy", strategy, changed("glm.drift", drift))
+    (found,) = faults(config)
+    assert fault in found
+    spec.resolve(changed("confounds.strategy", [], changed("glm.drift", "cosine")))
+    fmriprep = ["motion", "compcor", "high_pass"]
+    spec.resolve(changed("confounds.strategy", fmriprep, changed("glm.drift", "none")))
 
 
 def _present(pairs):

@@ -130,12 +130,13 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "design", "glm"),
+        *("coverage", "collinearity", "glm"),
     },
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate", "study"),
-        *("bold", "extract", "provenance", "figures", "tables", "captions", "report"),
+        *("bold", "design", "firstlevel", "derivatives", "extract", "provenance"),
+        *("figures", "tables", "captions", "report"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from handhold import glm
 from handhold.bold import Bold, read_bold
-from handhold.design import RunDesign
+from handhold.design import RunDesign, run_name
 from handhold.errors import StudyError
 from handhold.images import Grid
-from handhold.sources import name_run
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def fit_subject(
     """
     fits, grids, masks = [], [], []
     for row in runs.to_dict("records"):
-        name = name_run(row)
+        name = run_name(row)
         bold = read_bold(
             row["bold"], row["mask"], name, smoothing_mm=choices["smoothing_mm"]
         )
@@ -97,7 +96,7 @@ def _fit_run(
         noise_model=choices["noise_model"],
     )
     fit = glm.percent_signal_change(fit, design.peak)
-    measured = fit.mean >= choices["min_signal"] * np.median(fit.mean)
+    measured = glm.find_measured(fit.mean, choices["min_signal"])
     effect, variance = np.full((2, len(cells), bold.n_voxels), np.nan, np.float32)
     effect[here] = np.where(measured, fit.effect, np.nan)
     variance[here] = np.where(measured, fit.variance, np.nan)
@@ -133,7 +132,7 @@ def _require_length(bold: Bold, design: RunDesign, name: str) -> None:
 
 def _require_one_grid(runs: pd.DataFrame, grids: list[Grid]) -> None:
     strange = [
-        name_run(row)
+        run_name(row)
         for row, grid in zip(runs.to_dict("records"), grids, strict=True)
         if grid.shape != grids[0].shape or not np.allclose(grid.affine, grids[0].affine)
     ]

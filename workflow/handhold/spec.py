@@ -14,7 +14,10 @@ from handhold.errors import StudyError
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 # What a study of each source makes no use of: refused where given, absent once resolved.
-IDLE = {"simulated": ("maps", "ratings", "unit"), "maps": ("simulate",)}
+IDLE = {
+    "simulated": ("maps", "ratings", "unit"),
+    "maps": ("simulate", "glm", "confounds"),
+}
 
 _DRAFT = jsonschema.Draft202012Validator
 # YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
@@ -190,6 +193,30 @@ def _contradictions(config: dict) -> list[str]:
     ]
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
+    return faults + _design_contradictions(config["glm"], config["confounds"])
+
+
+def _design_contradictions(glm: dict, confounds: dict) -> list[str]:
+    """List the faults between the drifts of the design and its confounds."""
+    cosine, strategy = glm["drift"] == "cosine", confounds["strategy"]
+    faults = []
+    if cosine and "high_pass" in strategy:
+        faults.append(
+            "glm.drift is cosine and confounds.strategy has high_pass, so that the design would "
+            "hold the same cosines twice: put glm.drift to none (fMRIPrep's cosines, which "
+            "compcor needs), or take high_pass out (cosines up to glm.high_pass_s)"
+        )
+    if not cosine and "high_pass" not in strategy:
+        faults.append(
+            "glm.drift is none and confounds.strategy has no high_pass, so that nothing removes "
+            "the scanner's drift: put glm.drift to cosine, or add high_pass"
+        )
+    if "compcor" in strategy and "high_pass" not in strategy:
+        faults.append(
+            "confounds.strategy has compcor without high_pass, but fMRIPrep takes these "
+            "components from signals that its cosines have filtered: add high_pass and put "
+            "glm.drift to none"
+        )
     return faults
 
 
