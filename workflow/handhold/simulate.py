@@ -1,86 +1,52 @@
-"""Simulate a `maps` study of hand-holding whose truth is known.
+"""Simulate a study of hand-holding whose truth is known: who takes part, and what is planted.
 
-Every subject has one image per cell, in percent signal change, and one rating
-per condition. Holding lowers the threat response in proportion to receptor
-binding, by an amount that differs between people, and people in whom it lowers
-the response more report more relief:
+Every subject awaits shocks in three blocks (runs), alone, holding a stranger's hand and
+holding the partner's. Holding lowers the threat response in proportion to receptor binding,
+by an amount that differs between people, and people in whom it lowers the response more
+report more relief:
 
     gain[s]           ~ normal(1, spread)
     followed[v]       = base_attenuation + receptor_slope * binding[v]
-    attenuation[s, v] = share * (gain[s] * followed[v] + regional[v])
+    attenuation[s, v] = share * tissue[v] * (gain[s] * followed[v] + regional[v] + own[s, v])
     relief[s]         = share * (mean_relief + relief_sd * tracking_r * z(gain[s]))
-                        + relief_sd * sqrt(1 - tracking_r**2) * normal(0, 1)
+                        + relief_sd * sqrt(1 - tracking_r**2) * normal(0, 1) + error
 
-`share` is 1 for the partner and `stranger_fraction` for the stranger. `Cohort`
-names, bounds and explains every parameter; `truth` says what they plant.
+`share` is 1 for the partner and `stranger_fraction` for the stranger; `tissue` is 1 but in
+deep white matter and fluid; `own` is a smooth map of each person. `Cohort` names, bounds and
+explains every parameter; `truth` says what they plant. `scanner` makes the BOLD series of it,
+`simulate_bids` the files.
 
 Subject i depends on the seed and on i alone, so a larger cohort begins with
 the same people as a smaller one.
 """
 
-import gzip
-import json
-from dataclasses import asdict, dataclass
-from io import BytesIO
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.spatial.distance import cdist
 
+from handhold import phantom
 from handhold.errors import StudyError
 
 CONDITIONS = ("alone", "stranger", "partner")
 CUES = ("threat", "safe")
-
-# Region: (binding, strength, anchors). Binding is the published regional mean of
-# the N = 39 [11C]carfentanil map (BP_ND) over Neuromorphometrics labels, Turtonen
-# et al. 2021; occipital cortex is its reference region. Strength, the share of
-# `Cohort.threat_response` which the region shows, is this simulator's invention.
-# Anchors (mm, MNI, right side, mirrored to the left) are the voxels of the AAL3
-# region of that name nearest to the centroids of a k-means split of it, with k
-# by size; the insula is cut at y = 0.
-REGIONS = {
-    "accumbens": (2.26, 0.9, [(9, 12, -8)]),
-    "putamen": (1.59, 1.0, [(30, -9, 1), (26, 4, 7), (23, 11, -4)]),
-    "thalamus": (1.52, 1.2, [(15, -24, 3), (10, -12, 6)]),
-    "anterior cingulate": (1.43, 1.2, [(5, 18, 25), (7, 35, 20), (7, 43, 5)]),
-    "ventromedial prefrontal": (1.38, 0.8, [(7, 40, -11), (7, 59, -8)]),
-    "anterior insula": (1.34, 1.3, [(38, 12, -10), (35, 15, 6)]),
-    "amygdala": (1.30, 1.1, [(25, -2, -19)]),
-    "caudate": (1.29, 1.0, [(17, -8, 20), (14, 8, 14), (13, 18, 3)]),
-    "subcallosal": (1.21, 0.9, [(5, 31, -6)]),
-    "mid cingulate": (1.11, 1.2, [(7, -35, 40), (6, -11, 39), (7, 17, 35)]),
-    "posterior insula": (1.07, 1.2, [(36, -16, 14), (41, -7, 0)]),
-    "hippocampus": (0.54, 0.6, [(23, -36, 0), (31, -25, -12), (26, -11, -19)]),
-    "occipital": (
-        0.0,
-        0.8,
-        [
-            (11, -92, 11),
-            (14, -92, -10),
-            (11, -86, 30),
-            (23, -77, 35),
-            (13, -73, -3),
-            (12, -68, 15),
-            (18, -52, -2),
-        ],
-    ),
-}
-
-# Between its anchors the map passes from one value to the next over about this
-# distance. Wider, the accumbens (smallest, highest) melts into the putamen.
-BLEND_MM = 10.0
-# A Gaussian of that width vanishes far from all anchors and leaves 0 / 0; this
-# power law has the same shape near an anchor and goes on averaging anywhere.
-BLEND_POWER = 5
+# All six orders of the blocks, arranged so that each three subjects form a Latin square.
+ORDERS = (
+    ("alone", "stranger", "partner"),
+    ("stranger", "partner", "alone"),
+    ("partner", "alone", "stranger"),
+    ("alone", "partner", "stranger"),
+    ("partner", "stranger", "alone"),
+    ("stranger", "alone", "partner"),
+)
 
 # Safe cells hold this share of the threat response: a cue is seen in both.
 SAFE_SHARE = 0.3
 # Between people, standard deviation of the size of the response alone, as a share.
 RESPONSE_SPREAD = 0.25
+# What the other events of a trial evoke, as a share of the threat response.
+OTHER_SHARES = {"cue": 0.4, "shock": 1.5, "rating": 0.5}
 # Ratings alone, mean and standard deviation between people (points of 0-100):
 # far enough from both ends that relief does not run into them.
 ALONE_MEAN, ALONE_SD = 65.0, 8.0
@@ -88,17 +54,151 @@ SCALE = (0.0, 100.0)
 # Ratings may reach the ends of the scale only this many standard deviations out.
 # Past them they are clipped, and clipping many would bend the planted tracking.
 CLIP_SD = 3.0
+# Nobody loses more of the signal than this where it drops out most.
+DEEPEST_DROPOUT = 0.95
+# Cues are shuffled within so many trials, so that neither clusters at one end of a block.
+SHUFFLED_TOGETHER = 4
 
-# Where the smoothing kernel ends, in its standard deviations.
-TRUNCATE = 4.0
-SD_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
+# One random stream per purpose; a key holds the subject and the run where there is one.
+_REGIONAL, _TRAIT, _RESPONSE, _RELIEF, _OWN, _DROPOUT, _ERROR, _EVENTS = range(8)
 
-# Decoy maps are as smooth as PET maps, and the same in every cohort.
-DECOY_SMOOTHNESS_MM = 30.0
-DECOY_SEEDS = (1, 2)
 
-# One random stream per purpose; a key holds the subject where there is one.
-_REGIONAL, _TRAIT, _NOISE, _RELIEF = range(4)
+@dataclass(frozen=True)
+class Protocol:
+    """What happens in a block, which is one run.
+
+    A trial is a cue, then anticipation, then rest, which begins with the shock where there
+    is one. Lengths of anticipation and of rest are evenly spaced between their bounds and
+    come in random order, so that every run is as long as every other.
+
+    Attributes
+    ----------
+    n_trials : int
+        Trials of each cue in a block.
+    shock_share : float
+        Share of the threat trials that end in a shock.
+    cue_s, shock_s, rating_s : float
+        How long the cue, the shock and a rating screen last (s).
+    anticipation_min_s, anticipation_max_s : float
+        Shortest and longest anticipation (s).
+    rest_min_s, rest_max_s : float
+        Shortest and longest rest after a trial (s).
+    lead_in_s, lead_out_s : float
+        Rest before the first trial, and after the last rating (s).
+    tr_s : float
+        Repetition time (s).
+    """
+
+    n_trials: int = 10
+    shock_share: float = 0.2
+    cue_s: float = 1.0
+    anticipation_min_s: float = 4.0
+    anticipation_max_s: float = 10.0
+    shock_s: float = 0.5
+    rest_min_s: float = 3.0
+    rest_max_s: float = 8.0
+    rating_s: float = 6.0
+    lead_in_s: float = 6.0
+    lead_out_s: float = 14.0
+    tr_s: float = 2.0
+
+    def faults(self) -> list[str]:
+        """List what cannot be simulated, in words."""
+        positive = ["cue_s", "anticipation_min_s", "shock_s", "rest_min_s", "rating_s"]
+        positive += ["tr_s"]
+        return _violated(
+            self,
+            [
+                ("n_trials", self.n_trials >= 2, "at least 2"),
+                ("shock_share", 0 <= self.shock_share <= 1, "between 0 and 1"),
+                *((name, getattr(self, name) > 0, "more than 0") for name in positive),
+                *(
+                    (name, getattr(self, name) >= 0, "0 or more")
+                    for name in ("lead_in_s", "lead_out_s")
+                ),
+                (
+                    "anticipation_max_s",
+                    self.anticipation_max_s >= self.anticipation_min_s,
+                    f"at least anticipation_min_s ({self.anticipation_min_s:g})",
+                ),
+                (
+                    "rest_max_s",
+                    self.rest_max_s >= self.rest_min_s,
+                    f"at least rest_min_s ({self.rest_min_s:g})",
+                ),
+                (
+                    "shock_s",
+                    self.shock_s <= self.rest_min_s,
+                    f"at most rest_min_s ({self.rest_min_s:g}), which it begins",
+                ),
+            ],
+        )
+
+    @property
+    def n_shocks(self) -> int:
+        """Shocks in a block."""
+        return round(self.shock_share * self.n_trials)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What hides the effects in the BOLD series.
+
+    Standard deviations are over time, in percent of the intensity that a voxel would have
+    if no signal dropped out: dropout takes signal and leaves noise.
+
+    Attributes
+    ----------
+    thermal_sd : float
+        White noise, independent between voxels (%).
+    smooth_sd : float
+        Noise that neighbours share (%).
+    smoothness_mm : float
+        Full width at half maximum of the kernel that makes the latter smooth (mm).
+    ar1 : float
+        Its correlation from one volume to the next; 0 to below 1.
+    drift_sd : float
+        Drift slower than 128 s, as smooth in space (%).
+    physio_sd : float
+        Breathing, pulse and slow vessel tone, stronger in fluid (%).
+    motion_mm : float
+        Step of a head's wandering along each axis between volumes (mm).
+    n_spikes : float
+        Jerks of the head in a run, on average; they last one volume.
+    spike_mm : float
+        How far a jerk moves the head, on average (mm).
+    motion_percent : float
+        Change of the signal for each mm moved (% per mm), a smooth map that differs
+        between people and directions.
+    dropout : float
+        Share of the signal that is lost where most is (orbital and subgenual cortex), on
+        average; 0 to 1.
+    dropout_sd : float
+        Standard deviation between people of that share.
+    """
+
+    thermal_sd: float = 0.8
+    smooth_sd: float = 0.5
+    smoothness_mm: float = 10.0
+    ar1: float = 0.4
+    drift_sd: float = 0.5
+    physio_sd: float = 0.3
+    motion_mm: float = 0.02
+    n_spikes: float = 2.0
+    spike_mm: float = 0.8
+    motion_percent: float = 0.5
+    dropout: float = 0.5
+    dropout_sd: float = 0.2
+
+    def faults(self) -> list[str]:
+        """List what cannot be simulated, in words."""
+        bounded = [
+            ("ar1", 0 <= self.ar1 < 1, "0 to below 1"),
+            ("dropout", 0 <= self.dropout <= 1, "between 0 and 1"),
+        ]
+        others = {f.name for f in fields(self)} - {name for name, _, _ in bounded}
+        bounded += [(name, getattr(self, name) >= 0, "0 or more") for name in others]
+        return _violated(self, sorted(bounded))
 
 
 @dataclass(frozen=True)
@@ -131,48 +231,59 @@ class Cohort:
     regional_sd : float
         Standard deviation over voxels of a smooth group map of attenuation that
         is uncorrelated with binding (% signal change).
-    noise_sd : float
-        Standard deviation of the noise of each image in each voxel (% signal
-        change); attenuation, from four images, has twice that.
+    idiosyncratic_sd : float
+        Standard deviation over voxels of a smooth map of attenuation that each person has
+        for themself (% signal change).
     smoothness_mm : float
-        Full width at half maximum of the noise and the regional map (mm).
+        Full width at half maximum of these two maps (mm).
     tracking_r : float
-        Correlation between people's gain and their relief by a partner's hand,
-        before the noise of the images weakens it; between -1 and 1.
+        Correlation between people's gain and their true relief by a partner's hand;
+        between -1 and 1.
     mean_relief : float
         Mean relief by a partner's hand (points of 0-100).
     relief_sd : float
-        Standard deviation between people of that relief (points of 0-100).
+        Standard deviation between people of their true relief (points of 0-100).
+    rating_reliability : float
+        Share of the variance between people of rated partner relief that is true relief;
+        above 0, at most 1. Rated relief correlates with gain
+        `tracking_r` * sqrt(`rating_reliability`).
+    ratings : {'block', 'trial'}
+        One rating at the end of each block, or one after each threat trial; the mean of the
+        latter is as reliable as the former.
+    protocol : Protocol
+    noise : Noise
 
     Raises
     ------
     StudyError
-        If a parameter is out of range, or if more than about one rating in 700
+        If parameters are out of range, or if more than about one rating in 700
         would leave the scale: clipping them would change what is planted.
     """
 
-    n_subjects: int = 24
+    n_subjects: int = 20
     voxel_size_mm: int = 4
     seed: int = 2006
-    threat_response: float = 0.6
+    threat_response: float = 0.7
     receptor_slope: float = 0.2
     base_attenuation: float = 0.03
     spread: float = 0.8
     stranger_fraction: float = 0.4
-    regional_sd: float = 0.12
-    noise_sd: float = 0.3
+    regional_sd: float = 0.08
+    idiosyncratic_sd: float = 0.1
     smoothness_mm: float = 10.0
-    tracking_r: float = 0.7
+    tracking_r: float = 0.8
     mean_relief: float = 20.0
     relief_sd: float = 10.0
+    rating_reliability: float = 0.9
+    ratings: str = "block"
+    protocol: Protocol = field(default_factory=Protocol)
+    noise: Noise = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated, all of it at once."""
-        problems = [
-            f"{name} is {getattr(self, name)}; it must be {wanted}"
-            for name, good, wanted in self._conditions()
-            if not good
-        ]
+        problems = _violated(self, self._conditions())
+        problems += [f"protocol.{fault}" for fault in self.protocol.faults()]
+        problems += [f"noise.{fault}" for fault in self.noise.faults()]
         if problems:
             raise StudyError(
                 "The simulated cohort cannot be drawn: " + "; ".join(problems) + "."
@@ -181,12 +292,18 @@ class Cohort:
 
     def _conditions(self) -> list[tuple[str, bool, str]]:
         """Return what must hold: name of a parameter, whether it does, in words."""
-        not_negative = ["seed", "spread", "regional_sd", "noise_sd"]
+        not_negative = ["seed", "spread", "regional_sd", "idiosyncratic_sd"]
         not_negative += ["smoothness_mm", "relief_sd"]
         return [
             ("n_subjects", self.n_subjects >= 1, "at least 1"),
             ("voxel_size_mm", self.voxel_size_mm >= 1, "at least 1 mm"),
             ("tracking_r", abs(self.tracking_r) <= 1, "between -1 and 1"),
+            (
+                "rating_reliability",
+                0 < self.rating_reliability <= 1,
+                "above 0 and at most 1",
+            ),
+            ("ratings", self.ratings in ("block", "trial"), "block or trial"),
             *((name, getattr(self, name) >= 0, "0 or more") for name in not_negative),
         ]
 
@@ -194,24 +311,69 @@ class Cohort:
         for condition, share in self.shares().items():
             mean = ALONE_MEAN - share * self.mean_relief
             tracked = share * self.tracking_r * self.relief_sd
-            sd = np.sqrt(ALONE_SD**2 + tracked**2 + self._untracked_sd() ** 2)
+            sd = np.hypot(ALONE_SD, np.hypot(tracked, self._untracked_sd()))
+            sd = np.hypot(sd, self.rating_error_sd())
             low, high = mean - CLIP_SD * sd, mean + CLIP_SD * sd
             if low < SCALE[0] or high > SCALE[1]:
                 raise StudyError(
                     f"Ratings of the simulated cohort, condition {condition}, would "
                     f"run from {low:.0f} to {high:.0f} (mean -/+ {CLIP_SD:g} standard "
                     "deviations) on a scale of 0 to 100; clipped, they would lose the "
-                    f"planted tracking. Lower relief_sd ({self.relief_sd:g}) or bring "
+                    f"planted tracking. Lower relief_sd ({self.relief_sd:g}), raise "
+                    f"rating_reliability ({self.rating_reliability:g}) or bring "
                     f"mean_relief ({self.mean_relief:g}) nearer to 20."
                 )
 
     def _untracked_sd(self) -> float:
-        """Return the standard deviation of relief that gain does not explain."""
+        """Return the standard deviation of true relief that gain does not explain."""
         return self.relief_sd * np.sqrt(1 - self.tracking_r**2)
+
+    def rating_error_sd(self) -> float:
+        """Return the standard deviation of the error of a block's rating (points).
+
+        Relief is the difference of two ratings, so that twice this variance is its error.
+        """
+        share = (1 - self.rating_reliability) / self.rating_reliability
+        return self.relief_sd * np.sqrt(share / 2)
 
     def shares(self) -> dict[str, float]:
         """Return each holding condition's share of the partner's effect."""
         return {"stranger": self.stranger_fraction, "partner": 1.0}
+
+    @property
+    def n_volumes(self) -> int:
+        """Volumes in a run: every run of a cohort has as many."""
+        plan, n = self.protocol, 2 * self.protocol.n_trials
+        anticipation = (plan.anticipation_min_s + plan.anticipation_max_s) / 2
+        rest = (plan.rest_min_s + plan.rest_max_s) / 2
+        n_ratings = plan.n_trials if self.ratings == "trial" else 1
+        seconds = plan.lead_in_s + n * (plan.cue_s + anticipation + rest)
+        seconds += n_ratings * plan.rating_s + plan.lead_out_s
+        return int(np.ceil(seconds / plan.tr_s - 1e-9))
+
+
+def _violated(owner: object, conditions: list[tuple[str, bool, str]]) -> list[str]:
+    return [
+        f"{name} is {getattr(owner, name)}; it must be {wanted}"
+        for name, good, wanted in conditions
+        if not good
+    ]
+
+
+def cohort_of(section: dict, seed: int) -> Cohort:
+    """Make a cohort of the section `simulate` of a configuration and the study's seed.
+
+    Raises
+    ------
+    StudyError
+        As `Cohort`.
+    """
+    parts = {
+        **section,
+        "protocol": Protocol(**section.get("protocol", {})),
+        "noise": Noise(**section.get("noise", {})),
+    }
+    return Cohort(**parts, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -222,8 +384,12 @@ class Template:
     ----------
     mask : array of bool, shape (nx, ny, nz)
         The brain. Its `n_voxels` true elements, in C order, are the voxels.
+    affine : array, shape (4, 4)
+        From voxel indices to MNI mm, along the axes of MNI space.
     binding : array, shape (n_voxels,)
         Receptor availability (BP_ND).
+    white, fluid : arrays, shape (n_voxels,)
+        Share of white matter and of cerebrospinal fluid.
     response : array, shape (n_voxels,)
         Mean response (threat - safe) alone (% signal change).
     regional : array, shape (n_voxels,)
@@ -231,9 +397,26 @@ class Template:
     """
 
     mask: NDArray
+    affine: NDArray
     binding: NDArray
+    white: NDArray
+    fluid: NDArray
     response: NDArray
     regional: NDArray
+
+    @property
+    def points(self) -> NDArray:
+        """Coordinates of the voxels (mm, MNI), shape (n_voxels, 3)."""
+        return phantom.voxel_points(self.mask, self.affine)
+
+    @property
+    def tissue(self) -> NDArray:
+        """Share of an effect that each voxel shows; 0 in deep white matter and fluid."""
+        return phantom.responsive(self.white, self.fluid)
+
+    def field(self, fwhm_mm: float) -> phantom.SmoothField:
+        """Return the smooth noise of this brain."""
+        return phantom.smooth_field(self.mask, self.affine, fwhm_mm)
 
 
 def subjects(n_subjects: int) -> list[str]:
@@ -248,7 +431,7 @@ def subjects(n_subjects: int) -> list[str]:
 
 
 def cells() -> list[tuple[str, str]]:
-    """Return every (condition, cue), the order of a study's rows.
+    """Return every (condition, cue).
 
     Examples
     --------
@@ -258,107 +441,27 @@ def cells() -> list[tuple[str, str]]:
     return [(condition, cue) for condition in CONDITIONS for cue in CUES]
 
 
-def study_table(n_subjects: int) -> pd.DataFrame:
-    """Return the table of images that `write_study` writes, before it has.
+def block_order(index: int) -> tuple[str, str, str]:
+    """Return the conditions of a subject's runs 1 to 3.
 
-    Returns columns participant_id, condition, cue and image; the last is a path
-    relative to the folder of the table.
-
-    Examples
-    --------
-    >>> study_table(1)["image"][0]
-    'images/sub-01_condition-alone_cue-threat.nii.gz'
-    """
-    rows = [
-        (f"sub-{subject}", condition, cue, _image_path(subject, condition, cue))
-        for subject in subjects(n_subjects)
-        for condition, cue in cells()
-    ]
-    return pd.DataFrame(rows, columns=["participant_id", "condition", "cue", "image"])
-
-
-def _image_path(subject: str, condition: str, cue: str) -> str:
-    return f"images/sub-{subject}_condition-{condition}_cue-{cue}.nii.gz"
-
-
-def demo_receptor(points: NDArray) -> NDArray:
-    """Model mu-opioid binding at points from published regional means.
-
-    This is a model and no image of anyone. Kernel regression through anchors:
-    each region of `REGIONS` holds its published mean, and between them values
-    pass smoothly from one to the next, also where no mean was published.
-
-    Parameters
-    ----------
-    points : array, shape (n_points, 3)
-        MNI coordinates (mm).
-
-    Returns
-    -------
-    array, shape (n_points,)
-        Modelled BP_ND, between 0 (never reached) and 2.26; left and right alike.
-
-    References
-    ----------
-    .. [1] Turtonen et al. (2021): regional means of [11C]carfentanil BP_ND, N = 39.
+    Six subjects go through all six orders, and each three of them form a Latin square.
 
     Examples
     --------
-    >>> demo_receptor(np.array([[9.0, 12, -8], [14, -92, -10]])).round(2)
-    array([2.25, 0.  ])
+    >>> [block_order(index)[0] for index in range(3)]
+    ['alone', 'stranger', 'partner']
     """
-    return _blend_regions(points, column=0)
+    return ORDERS[index % len(ORDERS)]
 
 
-def decoy_maps(mask: NDArray, affine: NDArray) -> dict[str, NDArray]:
-    """Invent maps that attenuation does not follow, for the specificity question.
-
-    Returns arrays of shape (n_voxels,), all positive, by the file stems of `RECEPTORS`: two
-    gradients of the brain, and two smooth fields (the same for every cohort).
-    """
-    points = voxel_points(mask, affine)
-    span = np.ptp(points, axis=0)
-    low = points.min(axis=0)
-    sigma = DECOY_SMOOTHNESS_MM * SD_PER_FWHM / abs(affine[0, 0])
-    fields = [
-        _smooth_noise(mask, sigma, np.random.default_rng(seed)) for seed in DECOY_SEEDS
-    ]
-    return {
-        "decoy_front": 1 + (points[:, 1] - low[1]) / span[1],
-        "decoy_dorsal": 1 + (points[:, 2] - low[2]) / span[2],
-        **{
-            f"decoy_patches_{i}": 1 + f - f.min() for i, f in enumerate(fields, start=1)
-        },
-    }
-
-
-def response_pattern(points: NDArray) -> NDArray:
-    """Return the share of the threat response which each point shows.
-
-    `points` has shape (n_points, 3), MNI mm. Invented; about 1 in the
-    hypothesised regions.
-    """
-    return _blend_regions(points, column=1)
-
-
-def _blend_regions(points: NDArray, column: int) -> NDArray:
-    """Average a column of `REGIONS` over anchors, near ones weighing most."""
-    anchors, values = [], []
-    for region in REGIONS.values():
-        for x, y, z in region[2]:
-            anchors += [(x, y, z), (-x, y, z)]
-            values += [region[column]] * 2
-    squared = cdist(points, np.array(anchors, dtype=float), "sqeuclidean")
-    weights = (1 + squared / BLEND_MM**2) ** -BLEND_POWER
-    return weights @ np.array(values) / weights.sum(axis=1)
-
-
-def voxel_points(mask: NDArray, affine: NDArray) -> NDArray:
-    """Return the coordinates (mm) of the voxels of a mask, shape (n_voxels, 3)."""
-    return np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
-
-
-def plan(cohort: Cohort, mask: NDArray, affine: NDArray, binding: NDArray) -> Template:
+def plan(
+    cohort: Cohort,
+    mask: NDArray,
+    affine: NDArray,
+    *,
+    white: NDArray | None = None,
+    fluid: NDArray | None = None,
+) -> Template:
     """Lay out what all subjects share on a grid.
 
     Parameters
@@ -366,35 +469,31 @@ def plan(cohort: Cohort, mask: NDArray, affine: NDArray, binding: NDArray) -> Te
     cohort : Cohort
     mask : array of bool, shape (nx, ny, nz)
     affine : array, shape (4, 4)
-        From voxel indices to MNI mm.
-    binding : array, shape (n_voxels,)
-        Receptor availability (BP_ND) in the voxels of the mask.
+        From voxel indices to MNI mm, along the axes of MNI space.
+    white, fluid : arrays, shape (n_voxels,), optional
+        Share of white matter and of fluid in the voxels of the mask; without them all of
+        it is grey matter.
     """
-    rng = _stream(cohort, _REGIONAL)
-    field = _smooth_noise(mask, _sigma_in_voxels(cohort), rng)
+    points = phantom.voxel_points(mask, affine)
+    nothing = np.zeros(len(points))
+    binding = phantom.demo_receptor(points)
+    smooth = phantom.smooth_field(mask, affine, cohort.smoothness_mm)
+    regional = smooth.draw(stream(cohort, _REGIONAL), 1)[0].astype(np.float64)
     return Template(
         mask=mask,
+        affine=affine,
         binding=binding,
-        response=cohort.threat_response * response_pattern(voxel_points(mask, affine)),
-        regional=cohort.regional_sd * _standardise_beside(field, binding),
+        white=nothing if white is None else white,
+        fluid=nothing if fluid is None else fluid,
+        response=cohort.threat_response * phantom.response_pattern(points),
+        regional=cohort.regional_sd * phantom.standardise_beside(regional, binding),
     )
 
 
-def _standardise_beside(field: NDArray, binding: NDArray) -> NDArray:
-    """Take out what a field shares with binding; return mean 0, variance 1.
-
-    Left in, a chance correlation would shift the planted receptor slope.
-    """
-    centred = binding - binding.mean()
-    field = field - field.mean()
-    field = field - centred * (centred @ field) / (centred @ centred)
-    return field / field.std()
-
-
-def simulate_subject(
+def simulate_effects(
     cohort: Cohort, index: int, template: Template
 ) -> dict[tuple[str, str], NDArray]:
-    """Draw one subject's effects.
+    """Draw one subject's true effects.
 
     Parameters
     ----------
@@ -408,28 +507,42 @@ def simulate_subject(
     Returns
     -------
     dict
-        For each (condition, cue) the effect (% signal change), shape (n_voxels,).
+        For each (condition, cue) the effect (% signal change at the peak of the response to
+        an anticipation of 6 s), shape (n_voxels,).
     """
-    rng = _stream(cohort, _NOISE, index)
-    sigma = _sigma_in_voxels(cohort)
+    rng = stream(cohort, _RESPONSE, index)
     response = template.response * (1 + RESPONSE_SPREAD * rng.standard_normal())
-    planted = _attenuation(cohort, index, template)
+    planted = {"alone": 0.0} | planted_attenuation(cohort, index, template)
     effects = {}
     for condition, cue in cells():
-        mean = SAFE_SHARE * template.response
+        effect = template.tissue * SAFE_SHARE * template.response
         if cue == "threat":
-            mean = mean + response - planted[condition]
-        noise = _smooth_noise(template.mask, sigma, rng)
-        effects[condition, cue] = mean + cohort.noise_sd * noise
+            effect = effect + template.tissue * response - planted[condition]
+        effects[condition, cue] = effect
     return effects
 
 
-def _attenuation(cohort: Cohort, index: int, template: Template) -> dict[str, NDArray]:
-    """Return one subject's true attenuation by condition (% signal change)."""
+def planted_attenuation(
+    cohort: Cohort, index: int, template: Template
+) -> dict[str, NDArray]:
+    """Return one subject's true attenuation by the stranger's and the partner's hand.
+
+    Response alone minus held (% signal change), shape (n_voxels,); positive where holding
+    lowered it. Parameters as `simulate_effects`.
+    """
     followed = cohort.base_attenuation + cohort.receptor_slope * template.binding
-    attenuation = _gain(cohort, index) * followed + template.regional
-    shares = {"alone": 0.0} | cohort.shares()
-    return {name: share * attenuation for name, share in shares.items()}
+    smooth = template.field(cohort.smoothness_mm)
+    own = cohort.idiosyncratic_sd * smooth.draw(stream(cohort, _OWN, index), 1)[0]
+    attenuation = _gain(cohort, index) * followed + template.regional + own
+    attenuation = template.tissue * attenuation
+    return {name: share * attenuation for name, share in cohort.shares().items()}
+
+
+def dropout_depth(cohort: Cohort, index: int) -> float:
+    """Return the share of the signal that a subject loses where most drops out."""
+    noise = cohort.noise
+    depth = noise.dropout + noise.dropout_sd * _standard(cohort, _DROPOUT, index)
+    return float(np.clip(depth, 0, DEEPEST_DROPOUT))
 
 
 def _gain(cohort: Cohort, index: int) -> float:
@@ -439,7 +552,78 @@ def _gain(cohort: Cohort, index: int) -> float:
 
 def _trait(cohort: Cohort, index: int) -> float:
     """Return how strongly a subject responds to holding, standard normal."""
-    return _stream(cohort, _TRAIT, index).standard_normal()
+    return _standard(cohort, _TRAIT, index)
+
+
+def _standard(cohort: Cohort, *key: int) -> float:
+    return float(stream(cohort, *key).standard_normal())
+
+
+def simulate_events(cohort: Cohort, index: int, run: int) -> pd.DataFrame:
+    """Draw the events of one run.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    index : int
+        Position of the subject, from 0.
+    run : int
+        1, 2 or 3.
+
+    Returns
+    -------
+    DataFrame
+        Columns onset and duration (s), trial_type (cue, threat, safe, shock, rating), hand
+        (the condition) and, where ratings are per trial, rating (0 to 100, in the rows of
+        threat trials, NaN elsewhere). `threat` and `safe` are the anticipation.
+    """
+    protocol, rng = cohort.protocol, stream(cohort, _EVENTS, index, run)
+    cues = _shuffled_cues(protocol.n_trials, rng)
+    trials = pd.DataFrame({"cue": cues, "rest": _spaced(protocol, "rest", cues, rng)})
+    trials["anticipation"] = _spaced(protocol, "anticipation", cues, rng)
+    threats = np.flatnonzero(trials["cue"] == "threat")
+    shocked = set(rng.choice(threats, protocol.n_shocks, replace=False).tolist())
+    ratings = dict(zip(threats, _trial_ratings(cohort, index, run), strict=True))
+    rows: list[tuple[float, float, str, float]] = []
+    now = protocol.lead_in_s
+    for number, trial in enumerate(trials.itertuples()):
+        rating = ratings.get(number, np.nan)
+        rows.append((now, protocol.cue_s, "cue", np.nan))
+        now += protocol.cue_s
+        rows.append((now, trial.anticipation, trial.cue, rating))
+        now += trial.anticipation
+        if number in shocked:
+            rows.append((now, protocol.shock_s, "shock", np.nan))
+        now += trial.rest
+        if cohort.ratings == "trial" and trial.cue == "threat":
+            rows.append((now, protocol.rating_s, "rating", np.nan))
+            now += protocol.rating_s
+    if cohort.ratings == "block":
+        rows.append((now, protocol.rating_s, "rating", np.nan))
+    events = pd.DataFrame(rows, columns=["onset", "duration", "trial_type", "rating"])
+    events = events.round({"onset": 3, "duration": 3})
+    events.insert(3, "hand", block_order(index)[run - 1])
+    return events if cohort.ratings == "trial" else events.drop(columns="rating")
+
+
+def _shuffled_cues(n: int, rng: np.random.Generator) -> list[str]:
+    cues = np.array(CUES * n, dtype=object)
+    for start in range(0, len(cues), SHUFFLED_TOGETHER):
+        rng.shuffle(cues[start : start + SHUFFLED_TOGETHER])
+    return cues.tolist()
+
+
+def _spaced(
+    protocol: Protocol, what: str, cues: list[str], rng: np.random.Generator
+) -> NDArray:
+    """Return a length for each trial, the same ones for both cues, in random order (s)."""
+    low, high = (getattr(protocol, f"{what}_{end}_s") for end in ("min", "max"))
+    lengths = np.empty(len(cues))
+    for cue in CUES:
+        lengths[np.array(cues) == cue] = rng.permutation(
+            np.linspace(low, high, protocol.n_trials)
+        )
+    return lengths
 
 
 def simulate_ratings(cohort: Cohort) -> pd.DataFrame:
@@ -447,7 +631,8 @@ def simulate_ratings(cohort: Cohort) -> pd.DataFrame:
 
     Returns columns participant_id, condition and unpleasantness (0 to 100,
     higher is more unpleasant, one decimal). Relief, alone minus held, is
-    positive where holding helped.
+    positive where holding helped. Where ratings are per trial, these are the means over a
+    block's threat trials.
     """
     rows = [
         (f"sub-{subject}", condition, rating)
@@ -458,222 +643,102 @@ def simulate_ratings(cohort: Cohort) -> pd.DataFrame:
 
 
 def _rate(cohort: Cohort, index: int) -> dict[str, float]:
-    """Return one subject's unpleasantness by condition (points of 0-100)."""
-    rng = _stream(cohort, _RELIEF, index)
+    """Return one subject's rated unpleasantness by condition (points of 0-100)."""
+    if cohort.ratings == "trial":
+        order = block_order(index)
+        return {
+            name: float(_trial_ratings(cohort, index, order.index(name) + 1).mean())
+            for name in CONDITIONS
+        }
+    errors = stream(cohort, _ERROR, index).standard_normal(len(CONDITIONS))
+    return {
+        name: _on_scale(true + cohort.rating_error_sd() * error)
+        for (name, true), error in zip(
+            _feel(cohort, index).items(), errors, strict=True
+        )
+    }
+
+
+def _trial_ratings(cohort: Cohort, index: int, run: int) -> NDArray:
+    """Return a subject's ratings of the threat trials of a run; NaN where none are given.
+
+    Their mean has the error of a block's rating.
+    """
+    n = cohort.protocol.n_trials
+    if cohort.ratings != "trial":
+        return np.full(n, np.nan)
+    true = _feel(cohort, index)[block_order(index)[run - 1]]
+    errors = stream(cohort, _ERROR, index, run).standard_normal(n)
+    sd = cohort.rating_error_sd() * np.sqrt(n)
+    return np.array([_on_scale(true + sd * error) for error in errors])
+
+
+def _feel(cohort: Cohort, index: int) -> dict[str, float]:
+    """Return one subject's true unpleasantness by condition."""
+    rng = stream(cohort, _RELIEF, index)
     alone = ALONE_MEAN + ALONE_SD * rng.standard_normal()
     tracked = cohort.relief_sd * cohort.tracking_r * _trait(cohort, index)
-    ratings = {"alone": alone}
+    felt = {"alone": alone}
     for condition, share in cohort.shares().items():
         untracked = cohort._untracked_sd() * rng.standard_normal()
-        ratings[condition] = alone - share * (cohort.mean_relief + tracked) - untracked
-    return {name: round(float(np.clip(v, *SCALE)), 1) for name, v in ratings.items()}
+        felt[condition] = alone - share * (cohort.mean_relief + tracked) - untracked
+    return felt
+
+
+def _on_scale(rating: float) -> float:
+    return round(float(np.clip(rating, *SCALE)), 1)
 
 
 def truth(cohort: Cohort) -> dict:
     """Return what is planted in a cohort.
 
     Per contrast: `slope` (% signal change per BP_ND) and `base`, so that the
-    expected attenuation of a region is base + slope * its binding; `mean_relief`
-    (points) and `trait_relief_r`, the correlation over people of gain and relief:
-    the tracking that images without noise would show. Per subject: `gain`.
+    expected attenuation of a region of grey matter is base + slope * its binding;
+    `mean_relief` (points); `trait_relief_r`, the correlation over people of gain and true
+    relief; `rated_relief_r`, the same with relief as it is rated: the tracking that images
+    without noise would show. Per subject: `gain`, `order` of the conditions, `dropout`.
+    `planted_attenuation` gives each subject's attenuation voxel by voxel.
     """
-    labels = subjects(cohort.n_subjects)
+    labels = [f"sub-{subject}" for subject in subjects(cohort.n_subjects)]
     fraction = cohort.stranger_fraction
     return {
         "meaning": "Simulated. Attenuation > 0: holding lowered the threat response "
-        "(% signal change); relief > 0: holding lowered unpleasantness (0-100). "
-        "Expected attenuation of a region = base + slope * binding, plus a regional "
-        "map uncorrelated with binding over the brain. A subject's gain multiplies "
-        "base and slope.",
+        "(% signal change at the peak of the response to an anticipation of 6 s); relief > 0: "
+        "holding lowered unpleasantness (0-100). Expected attenuation of a region = "
+        "base + slope * binding, plus a regional map uncorrelated with binding over the brain, "
+        "in grey matter; nothing in deep white matter and fluid. A subject's gain multiplies "
+        "base and slope. handhold.simulate.planted_attenuation recomputes the attenuation of "
+        "each subject in each voxel.",
         "cohort": asdict(cohort),
         "contrasts": {
             "partner": _planted(cohort, 1.0, n_held=1),
             "stranger": _planted(cohort, fraction, n_held=1),
             "partner_over_stranger": _planted(cohort, 1 - fraction, n_held=2),
         },
-        "gain": {f"sub-{s}": _gain(cohort, index) for index, s in enumerate(labels)},
+        "gain": {s: _gain(cohort, index) for index, s in enumerate(labels)},
+        "order": {s: list(block_order(index)) for index, s in enumerate(labels)},
+        "dropout": {s: dropout_depth(cohort, index) for index, s in enumerate(labels)},
     }
 
 
 def _planted(cohort: Cohort, share: float, n_held: int) -> dict[str, float]:
     """Describe a contrast with a share of the partner's effect.
 
-    Its relief holds the untracked part of `n_held` ratings.
+    Its relief holds the untracked part of `n_held` ratings, and the errors of two.
     """
     tracked = share * cohort.tracking_r * cohort.relief_sd
-    total = np.hypot(tracked, np.sqrt(n_held) * cohort._untracked_sd())
+    true = np.hypot(tracked, np.sqrt(n_held) * cohort._untracked_sd())
+    rated = np.hypot(true, np.sqrt(2) * cohort.rating_error_sd())
     return {
         "slope": share * cohort.receptor_slope,
         "base": share * cohort.base_attenuation,
         "mean_relief": share * cohort.mean_relief,
-        "trait_relief_r": float(tracked / total) if total else 0.0,
+        "trait_relief_r": float(tracked / true) if true else 0.0,
+        "rated_relief_r": float(tracked / rated) if rated else 0.0,
     }
 
 
-def _stream(cohort: Cohort, *key: int) -> np.random.Generator:
+def stream(cohort: Cohort, *key: int) -> np.random.Generator:
     """Return the generator of one purpose and subject, independent of all others."""
     sequence = np.random.SeedSequence(cohort.seed, spawn_key=key)
     return np.random.default_rng(sequence)
-
-
-def _sigma_in_voxels(cohort: Cohort) -> float:
-    return cohort.smoothness_mm * SD_PER_FWHM / cohort.voxel_size_mm
-
-
-def _smooth_noise(mask: NDArray, sigma: float, rng: np.random.Generator) -> NDArray:
-    """Draw smooth Gaussian noise of unit variance in the voxels of a mask.
-
-    `sigma` is the standard deviation of the kernel in voxels. The noise is drawn
-    on a grid wider by the kernel: at the edge of the mask's own grid it would
-    lose variance.
-    """
-    margin = int(TRUNCATE * sigma + 0.5)
-    white = rng.standard_normal(np.array(mask.shape) + 2 * margin)
-    smooth = gaussian_filter(white, sigma, mode="constant", truncate=TRUNCATE)
-    inner = smooth[tuple(slice(margin, margin + n) for n in mask.shape)]
-    return inner[mask] / _kernel_norm(sigma, margin)
-
-
-def _kernel_norm(sigma: float, margin: int) -> float:
-    """Return the standard deviation of smoothed white noise of unit variance."""
-    impulse = np.zeros(2 * margin + 1)
-    impulse[margin] = 1
-    line = gaussian_filter(impulse, sigma, mode="constant", truncate=TRUNCATE)
-    return np.sqrt((line**2).sum()) ** 3
-
-
-def write_study(cohort: Cohort, folder: str | Path) -> None:
-    """Write a cohort as a `maps` study.
-
-    Into `folder` go images.tsv and images/ (% signal change, NaN outside the
-    brain), ratings.tsv, receptor.nii.gz (modelled BP_ND, 0 outside the brain),
-    a JSON sidecar for each of the three, and truth.json. The same cohort
-    gives the same bytes.
-    """
-    folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    mask, affine = standard_brain(cohort.voxel_size_mm)
-    binding = demo_receptor(voxel_points(mask, affine))
-    template = plan(cohort, mask, affine, binding)
-    for index, subject in enumerate(subjects(cohort.n_subjects)):
-        for cell, effect in simulate_subject(cohort, index, template).items():
-            path = folder / _image_path(subject, *cell)
-            _write_image(path, effect, mask, affine, background=np.nan)
-    path = folder / "receptor.nii.gz"
-    _write_image(path, binding, mask, affine, background=0)
-    for name, values in decoy_maps(mask, affine).items():
-        _write_image(folder / f"{name}.nii.gz", values, mask, affine, background=0)
-    _write_table(folder / "images.tsv", study_table(cohort.n_subjects))
-    _write_table(folder / "ratings.tsv", simulate_ratings(cohort))
-    _write_json(folder / "truth.json", truth(cohort))
-    for name, sidecar in SIDECARS.items():
-        _write_json(folder / name, sidecar)
-
-
-def standard_brain(voxel_size_mm: int) -> tuple[NDArray, NDArray]:
-    """Return nilearn's MNI152 brain mask and its affine at a voxel size (mm)."""
-    from nilearn.datasets import load_mni152_brain_mask
-
-    image = load_mni152_brain_mask(resolution=voxel_size_mm)
-    return np.asarray(image.dataobj) > 0, image.affine
-
-
-# The registry of this study's maps, as atlases/receptors.tsv is that of real ones.
-RECEPTORS = [
-    {
-        "receptor": name,
-        "label": label,
-        "unit": unit,
-        "file": file,
-        "background": "0",
-        "citation": citation,
-        "doi": "n/a",
-        "licence": "BSD-3-Clause (made by handhold)",
-    }
-    for name, label, unit, file, citation in (
-        (
-            "MOR_modelled",
-            "modelled mu-opioid (MOR)",
-            "BP_ND, modelled",
-            "receptor.nii.gz",
-            "modelled from regional means of Turtonen et al. (2021); not an image of anyone",
-        ),
-        *(
-            (
-                name,
-                label,
-                "arbitrary",
-                f"{name}.nii.gz",
-                "invented by handhold.simulate",
-            )
-            for name, label in (
-                ("decoy_front", "decoy: towards the front"),
-                ("decoy_dorsal", "decoy: towards the top"),
-                ("decoy_patches_1", "decoy: smooth patches 1"),
-                ("decoy_patches_2", "decoy: smooth patches 2"),
-            )
-        ),
-    )
-]
-
-
-SIDECARS = {
-    "images.json": {
-        "participant_id": "Simulated subject.",
-        "condition": "Who holds the hand: alone (nobody), stranger, partner.",
-        "cue": "What the subject awaits: threat (of shock) or safe.",
-        "image": "Effect of this condition and cue (% signal change), MNI space, NaN "
-        "outside the brain; path relative to this table.",
-    },
-    "ratings.json": {
-        "participant_id": "Simulated subject.",
-        "condition": "Who holds the hand: alone (nobody), stranger, partner.",
-        "unpleasantness": "Rating from 0 to 100; higher is more unpleasant.",
-    },
-    "receptor.json": {
-        "Description": "MODELLED, not an image of anyone: published regional means of "
-        "mu-opioid receptor availability, joined smoothly by kernel regression over "
-        "anchors in AAL3 regions. For demonstrations and tests only.",
-        "Modelled": True,
-        "Units": "BP_ND (no unit), modelled",
-        "Background": 0,
-        "Tracer": "[11C]carfentanil, of the published means",
-        "RegionalMeans": {name: region[0] for name, region in REGIONS.items()},
-        "Sources": [
-            "Turtonen et al. (2021): regional means of a map of N = 39.",
-            "Rolls et al. (2020): AAL3, NeuroImage 206, 116189: places of the anchors.",
-        ],
-    },
-}
-
-
-def _write_image(
-    path: Path, values: NDArray, mask: NDArray, affine: NDArray, background: float
-) -> None:
-    """Write float32 values in a mask as gzipped NIfTI in MNI space."""
-    import nibabel as nib
-
-    volume = np.full(mask.shape, background, dtype=np.float32)
-    volume[mask] = values
-    image = nib.Nifti1Image(volume, affine)
-    image.set_sform(affine, code="mni")
-    image.set_qform(affine, code="mni")
-    image.header.set_xyzt_units("mm")
-    path.write_bytes(_compress(image.to_bytes()))
-
-
-def _compress(raw: bytes) -> bytes:
-    """Gzip without a time or a file name, which would differ from run to run."""
-    buffer = BytesIO()
-    # Noise hardly compresses: the lowest level costs 3 % in size and saves time.
-    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=buffer, mtime=0) as file:
-        file.write(raw)
-    return buffer.getvalue()
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    table.to_csv(path, sep="\t", index=False, lineterminator="\n")
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
