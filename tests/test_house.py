@@ -130,11 +130,11 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "design", "glm"),
+        *("coverage", "design", "glm", "events"),
     },
     # Files, figures, pages.
     "edge": {
-        *("io", "images", "atlases", "simulate", "study"),
+        *("io", "images", "atlases", "simulate", "study", "bids"),
         *("extract", "provenance", "figures", "tables", "captions", "report"),
     },
 }
