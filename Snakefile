@@ -1,4 +1,4 @@
-"""From per-subject images, ratings and a receptor map to tables, verdicts and a report."""
+"""From BOLD or images, ratings and a receptor map to tables, verdicts and a report."""
 
 from snakemake.utils import min_version
 
@@ -17,6 +17,7 @@ container: "docker://python:3.11-slim"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/sources.smk"
+include: "workflow/rules/glm.smk"
 include: "workflow/rules/regions.smk"
 include: "workflow/rules/receptors.smk"
 include: "workflow/rules/attenuation.smk"

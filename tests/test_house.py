@@ -130,11 +130,19 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "collinearity", "glm"),
+        *(
+            "coverage",
+            "collinearity",
+            "glm",
+            "events",
+            "phantom",
+            "simulate",
+            "scanner",
+        ),
     },
     # Files, figures, pages.
     "edge": {
-        *("io", "images", "atlases", "simulate", "study"),
+        *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("bold", "design", "firstlevel", "derivatives", "extract", "provenance"),
         *("figures", "tables", "captions", "report"),
     },

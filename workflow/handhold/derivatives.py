@@ -13,7 +13,9 @@ from handhold.sources import CELL, FILES
 Cell = tuple[str, str]
 
 
-def image_names(folder: str, label: str, bids: dict, cells: list[Cell]) -> dict[str, str]:
+def image_names(
+    folder: str, label: str, bids: dict, cells: list[Cell]
+) -> dict[str, str]:
     """Return the images of one subject by name: `<condition>_<cue>`, with `_variance`; `tsnr`.
 
     Parameters
@@ -37,14 +39,21 @@ def image_names(folder: str, label: str, bids: dict, cells: list[Cell]) -> dict[
     >>> image_names("out", "01", bids, [("alone", "threat")])["alone_threat"]
     'out/effects/sub-01/sub-01_task-hands_space-MNI152NLin2009cAsym_contrast-aloneThreat_stat-effect_statmap.nii.gz'
     """
-    entities = [("ses", "session"), ("task", "task"), ("space", "space"), ("res", "resolution")]
+    entities = [
+        ("ses", "session"),
+        ("task", "task"),
+        ("space", "space"),
+        ("res", "resolution"),
+    ]
     named = [f"{short}-{bids[key]}" for short, key in entities if key in bids]
     stem = f"{folder}/effects/sub-{label}/" + "_".join([f"sub-{label}", *named])
     names = {}
     for cell in cells:
         key, contrast = "_".join(cell), _camel(*cell)
         names[key] = f"{stem}_contrast-{contrast}_stat-effect_statmap.nii.gz"
-        names[f"{key}_variance"] = f"{stem}_contrast-{contrast}_stat-variance_statmap.nii.gz"
+        names[f"{key}_variance"] = (
+            f"{stem}_contrast-{contrast}_stat-variance_statmap.nii.gz"
+        )
     if len(set(names.values())) < len(names):
         raise StudyError(
             f"The conditions {', '.join(dict.fromkeys(c for c, _ in cells))} differ in other "

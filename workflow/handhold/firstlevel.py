@@ -7,10 +7,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from handhold import glm
-from handhold.bold import Bold, read_bold
+from handhold.bids import read_events, repetition_time
+from handhold.bold import Bold, read_bold, read_grid_4d
 from handhold.design import RunDesign, run_name
 from handhold.errors import StudyError
+from handhold.events import check_span, run_keys, tidy_events
 from handhold.images import Grid
+
+# Headers round the repetition time; more than this is another one.
+SAME_TR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,59 @@ class SubjectFit:
     variance: dict[tuple[str, str], NDArray]
     tsnr: NDArray
     grid: Grid
+
+
+def measure_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add to the table of runs the number of volumes and the repetition time (s) of each.
+
+    Raises
+    ------
+    StudyError
+        If a header cannot be read, or gives another repetition time than the sidecar.
+    """
+    n_volumes, steps, faults = [], [], []
+    for row in runs.to_dict("records"):
+        tr = repetition_time(row)
+        _, n, step = read_grid_4d(row["bold"], run_name(row))
+        if np.isfinite(step) and abs(step - tr) > SAME_TR * tr:
+            faults.append(
+                f"{run_name(row)}: {step:g} s in the header of {row['bold']}, {tr:g} s in "
+                f"{row['sidecar']}"
+            )
+        n_volumes.append(n)
+        steps.append(tr)
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise StudyError(
+            f"the repetition time of {len(faults)} runs differs between image and sidecar:\n"
+            f"{listed}\nEvery event would be misplaced; mend the one that is wrong."
+        )
+    return runs.assign(n_volumes=n_volumes, tr=steps)
+
+
+def read_trials(runs: pd.DataFrame, choices: dict) -> dict[tuple, pd.DataFrame]:
+    """Read the events of runs that `measure_runs` measured, by (subject, session, run).
+
+    Parameters
+    ----------
+    runs : DataFrame
+    choices : dict
+        The section `events` of the configuration.
+
+    Raises
+    ------
+    StudyError
+        If events have a fault, or cannot belong to a run of this length.
+    """
+    trials = {}
+    for key, row in zip(run_keys(runs), runs.to_dict("records"), strict=True):
+        where = run_name(row)
+        tidy, _ = tidy_events(
+            read_events(row["events"], where), choices, run=row["run"], where=where
+        )
+        check_span(tidy, row["n_volumes"] * row["tr"], f"{where}: {row['events']}")
+        trials[key] = tidy
+    return trials
 
 
 def fit_subject(
@@ -64,7 +122,12 @@ def fit_subject(
     _require_one_grid(runs, grids)
     brain = np.logical_or.reduce(masks)
     effect, variance, tsnr = (
-        np.stack([_spread(fit[part], mask[brain]) for fit, mask in zip(fits, masks, strict=True)])
+        np.stack(
+            [
+                _spread(fit[part], mask[brain])
+                for fit, mask in zip(fits, masks, strict=True)
+            ]
+        )
         for part in range(3)
     )
     found = [
@@ -73,7 +136,10 @@ def fit_subject(
     ]
     _require_estimates([effect for effect, _ in found], cells, runs["subject"].iloc[0])
     return SubjectFit(
-        {c: _volume(effect, brain) for c, (effect, _) in zip(cells, found, strict=True)},
+        {
+            c: _volume(effect, brain)
+            for c, (effect, _) in zip(cells, found, strict=True)
+        },
         {c: _volume(var, brain) for c, (_, var) in zip(cells, found, strict=True)},
         _volume(_mean_over_runs(tsnr), brain),
         grids[0],
@@ -85,7 +151,8 @@ def _fit_run(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Return effect and variance (n_cells, n_voxels), NaN for absent cells, and tSNR."""
     wanted = np.array(
-        [[column == "_".join(cell) for column in design.columns] for cell in cells], float
+        [[column == "_".join(cell) for column in design.columns] for cell in cells],
+        float,
     )
     here = wanted.any(axis=1)
     fit = glm.fit_run(

@@ -14,7 +14,6 @@ from handhold.errors import StudyError
 CUES = ("threat", "safe")
 CELL = ["subject", "condition", "cue", "contrast", "run"]
 FILES = ["image", "variance", "tsnr"]
-RUN = [("sub", "subject"), ("ses", "session"), ("run", "run")]
 # Words in an exclusion column that mean: keep.
 KEEP = frozenset({"0", "no", "false", "none", "keep"})
 # Correlations and permutations over subjects mean nothing below this.
@@ -130,12 +129,6 @@ def file_label(subject: str) -> str:
         return subject
     safe = re.sub(r"[^A-Za-z0-9]", "", subject)[:40]
     return f"{safe}x{hashlib.sha256(subject.encode()).hexdigest()[:8]}"
-
-
-def name_run(row: dict) -> str:
-    """Return how errors and designs name a run: `sub-01 ses-2 run-1`, as far as it has these."""
-    labels = [(kind, row[name]) for kind, name in RUN if isinstance(row[name], str)]
-    return " ".join(f"{kind}-{label}" for kind, label in labels)
 
 
 def cells_of(contrasts: list[dict]) -> list[tuple[str, str]]:

@@ -187,7 +187,7 @@ def _contradictions(config: dict) -> list[str]:
         if names.count(name) > 1
     ]
     faults += [
-        f"ratings.relief: {name} is not the name of a contrast; {_advice(name, names)}"
+        f"ratings.relief: {name} is not the name of a contrast; {advise(name, names)}"
         for name in config.get("ratings", {}).get("relief", {})
         if name not in names
     ]
@@ -276,10 +276,11 @@ def _word(error: jsonschema.ValidationError) -> str:
 
 def _stranger(where: str, name: Any, known: list[str]) -> str:
     path = f"{where}.{name}" if where else str(name)
-    return f"{path} is not a key; {_advice(str(name), known)}"
+    return f"{path} is not a key; {advise(str(name), known)}"
 
 
-def _advice(name: str, known: list[str]) -> str:
+def advise(name: str, known: list[str]) -> str:
+    """Name the known word nearest to a misspelled one, or all of them."""
     # letters that changed places first: difflib finds little in common in tsets and tests
     near = [other for other in known if sorted(other) == sorted(name)]
     near += difflib.get_close_matches(name, known, n=1, cutoff=0.5)

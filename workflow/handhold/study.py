@@ -48,18 +48,28 @@ RECEPTOR_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Simulated:
+    """What a simulated study writes: `shared` files, and those `of_subject` (wildcard label)."""
+
+    folder: str
+    shared: list[str]
+    of_subject: list[str]
+
+
+@dataclass(frozen=True)
 class Source:
     """What one kind of source says of a study, before the sources become one line.
 
     `config` with full paths and every section that later rules read; `manifest` of the images;
     `runs` of BOLD (none where the images are given); `ratings`, the table of ratings as far as
-    it exists yet.
+    it exists yet; `simulated`, the files that have to be simulated first.
     """
 
     config: dict
     manifest: sources.Manifest
     runs: pd.DataFrame
     ratings: pd.DataFrame | None
+    simulated: Simulated | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,8 @@ class Study:
 
     `resolved`, the configuration with every default filled in, which gives the same study again;
     `config`, the same with full paths (and the sections that the source brings); `folder` of the
-    results; `manifest` of the images; `runs` of BOLD; `receptors`, one row per map, the target
+    results; `manifest` of the images; `runs` of BOLD; `simulated` files; `receptors`, one row per
+    map, the target
     first, column path added; `rated`, the contrasts that have ratings; `atlas_files`, what the
     regions are read from; `atlas_citations`, what the page says of them (what, citation,
     licence).
@@ -79,6 +90,7 @@ class Study:
     folder: str
     manifest: sources.Manifest
     runs: pd.DataFrame
+    simulated: Simulated | None
     receptors: pd.DataFrame
     rated: tuple[str, ...]
     atlas_files: list[str]
@@ -117,6 +129,15 @@ class Study:
         subjects = [self.labels[label] for label in labels]
         return self.runs[self.runs["subject"].isin(subjects)]
 
+    def batch_of(self, label: str) -> str:
+        """Return the batch in which a subject's designs are made."""
+        return next(name for name, labels in self.batches.items() if label in labels)
+
+    def files(self, labels: list[str], kinds: tuple[str, ...]) -> list[str]:
+        """List the files of these kinds (columns of `runs`) of some subjects."""
+        rows = self.runs_of(labels)
+        return [path for kind in kinds for path in rows[kind].dropna().unique()]
+
     def paths(self, subject: str) -> list[str]:
         """Every image file that a subject's region means are read from, the .hdr of an .img too."""
         rows = self.manifest.of(subject)
@@ -132,7 +153,7 @@ class Study:
         if self.runs.empty:
             subjects = self.manifest.subjects
             return [path for subject in subjects for path in self.paths(subject)]
-        return [path for kind in RUN_FILES for path in self.runs[kind].dropna().unique()]
+        return self.files(list(self.labels), RUN_FILES)
 
     @property
     def tables(self) -> list[str]:
@@ -166,6 +187,7 @@ def open_study(config: dict) -> Study:
         folder,
         source.manifest,
         source.runs,
+        source.simulated,
         receptors,
         rated,
         files,
@@ -185,7 +207,9 @@ def _open_maps(config: dict, folder: str) -> Source:
 def _open_bids(config: dict, folder: str) -> Source:
     """Walk a BIDS dataset and its derivatives, and read the events of every run."""
     root = Path(config["data_root"])
-    paths = {name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")}
+    paths = {
+        name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")
+    }
     config = {**config, "bids": {**config["bids"], **paths}, **BOLD_SECTIONS}
     index = bids.index_runs(config["bids"])
     trials = events.tidy_runs(read_runs(index.runs), config["events"])
@@ -207,7 +231,7 @@ def _open_bids(config: dict, folder: str) -> Source:
 def read_runs(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
     """Read the events of every run that has some, by (subject, session, run)."""
     return {
-        key: bids.read_events(path, sources.name_run(*key))
+        key: bids.read_events(path, events.name_run(*key))
         for key, path in zip(events.run_keys(runs), runs["events"], strict=True)
         if isinstance(path, str)
     }
@@ -222,7 +246,11 @@ def rated_cue(rated: dict) -> str | None:
 def _with_rated_trials(config: dict, folder: str) -> dict:
     """Say that ratings of trials stand, once averaged, in a table of the results."""
     long = {"condition": "condition", "rating": "rating"}
-    table = {"table": f"{folder}/ratings/conditions.tsv", "subject": "subject", "long": long}
+    table = {
+        "table": f"{folder}/ratings/conditions.tsv",
+        "subject": "subject",
+        "long": long,
+    }
     return {**config, "ratings": {**config["ratings"], **table}}
 
 
@@ -241,13 +269,19 @@ def _not_analysed(trials: events.Trials, contrasts: list[dict]) -> pd.DataFrame:
 
 def _open_simulated(config: dict, folder: str) -> Source:
     """Describe the simulated dataset, before it is there, as any other dataset is described."""
-    cohort = simulate.Cohort(**config["simulate"], seed=config["seed"])
+    cohort = simulate.cohort_of(config["simulate"], config["seed"])
     root = f"{folder}/simulated"
     config = {**config, **simulate_bids.describe(cohort, root), **BOLD_SECTIONS}
+    if cohort.ratings == "trial":
+        config = _with_rated_trials(config, folder)
     runs = simulate_bids.runs_table(cohort, root)
-    excluded = pd.DataFrame(columns=["subject", "what", "n", "reason"])
-    manifest = sources.Manifest(_effects(config, folder, runs), excluded)
-    return Source(config, manifest, runs, None)
+    manifest = sources.Manifest(_effects(config, folder, runs), _stack([]))
+    written = Simulated(
+        root,
+        [f"{root}/{name}" for name in simulate_bids.shared_files(cohort)],
+        [f"{root}/{name}" for name in simulate_bids.subject_files(cohort, "{label}")],
+    )
+    return Source(config, manifest, runs, None, written)
 
 
 _SOURCES = {"maps": _open_maps, "bids": _open_bids, "simulated": _open_simulated}
@@ -268,7 +302,11 @@ def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Put tables of exclusions below each other; pandas minds empty ones."""
     columns = ["subject", "what", "n", "reason"]
     filled = [table[columns].astype(object) for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+    return (
+        pd.concat(filled, ignore_index=True)
+        if filled
+        else pd.DataFrame(columns=columns)
+    )
 
 
 def _effects(config: dict, folder: str, runs: pd.DataFrame) -> pd.DataFrame:
@@ -371,7 +409,7 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
     """Choose the target and the panel from the registry of receptor maps, target first."""
     chosen = config["receptors"]
     if config["source"] == "simulated":
-        table = pd.DataFrame(simulate.RECEPTORS)
+        table = pd.DataFrame(simulate_bids.RECEPTORS)
         root = Path(folder, "simulated")
     else:
         table = read_table(chosen["table"], "receptors.table").fillna("")

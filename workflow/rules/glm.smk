@@ -5,7 +5,10 @@ if len(STUDY.runs):
     rule design_runs:
         """What does each run's model look like, and can it be estimated?"""
         input:
-            files=lambda wildcards: STUDY.files(STUDY.batches[wildcards.batch]),
+            files=lambda wildcards: STUDY.files(
+                STUDY.batches[wildcards.batch],
+                ("bold", "sidecar", "confounds", "events"),
+            ),
             code=code_of("design_runs"),
         output:
             designs=f"{OUT}/designs/{{batch}}.npz",
@@ -14,9 +17,9 @@ if len(STUDY.runs):
         log:
             f"{OUT}/logs/design_runs/{{batch}}.txt",
         params:
-            runs=lambda wildcards: STUDY.runs_of(STUDY.batches[wildcards.batch]).to_dict(
-                "list"
-            ),
+            runs=lambda wildcards: STUDY.runs_of(
+                STUDY.batches[wildcards.batch]
+            ).to_dict("list"),
             events=CONFIG["events"],
             glm=CONFIG["glm"],
             confounds=CONFIG["confounds"],
@@ -52,6 +55,13 @@ if len(STUDY.runs):
         params:
             runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
             cells=STUDY.cells,
-            glm=choose("glm", "noise_model", "smoothing_mm", "min_signal", "hrf", "peak_duration_s"),
+            glm=choose(
+                "glm",
+                "noise_model",
+                "smoothing_mm",
+                "min_signal",
+                "hrf",
+                "peak_duration_s",
+            ),
         script:
             "../scripts/fit_subject.py"

@@ -3,31 +3,34 @@
 if CONFIG["source"] == "simulated":
 
     rule simulate_dataset:
-        """What do all people of a study share in which attenuation follows the receptors?"""
+        """What do all people share in a study in which attenuation follows the receptors?"""
         input:
             code=code_of("simulate_dataset"),
         output:
-            shared=[f"{SIMULATED}/{name}" for name in simulate_bids.shared_files(COHORT)],
+            STUDY.simulated.shared,
         log:
             f"{OUT}/logs/simulate_dataset.txt",
         params:
-            cohort=COHORT,
-            folder=SIMULATED,
+            cohort=CONFIG["simulate"],
+            seed=CONFIG["seed"],
+            folder=STUDY.simulated.folder,
         script:
             "../scripts/simulate_dataset.py"
 
     rule simulate_subject:
-        """What would one person's scans look like?"""
+        """What would one person's runs look like?"""
         input:
-            shared=rules.simulate_dataset.output,
+            rules.simulate_dataset.output,
             code=code_of("simulate_subject"),
         output:
-            [f"{SIMULATED}/{name}" for name in simulate_bids.subject_files(COHORT, "{label}")],
+            STUDY.simulated.of_subject,
         log:
             f"{OUT}/logs/simulate_subject/{{label}}.txt",
         params:
-            cohort=COHORT,
-            folder=SIMULATED,
+            cohort=CONFIG["simulate"],
+            seed=CONFIG["seed"],
+            folder=STUDY.simulated.folder,
+            index=lambda wildcards: list(STUDY.labels).index(wildcards.label),
         script:
             "../scripts/simulate_subject.py"
 

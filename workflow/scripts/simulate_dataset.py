@@ -1,8 +1,9 @@
 from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
-from handhold.simulate import Cohort
+from handhold.simulate import cohort_of
 from handhold.simulate_bids import write_shared
 
 speak_plainly(snakemake.log[0])
-write_shared(Cohort(**snakemake.params.cohort), snakemake.params.folder)
+chosen = snakemake.params
+write_shared(cohort_of(chosen.cohort, chosen.seed), chosen.folder)

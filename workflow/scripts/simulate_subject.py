@@ -1,12 +1,9 @@
 from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
-from handhold.simulate import Cohort
+from handhold.simulate import cohort_of
 from handhold.simulate_bids import write_subject
 
 speak_plainly(snakemake.log[0])
-write_subject(
-    Cohort(**snakemake.params.cohort),
-    snakemake.wildcards.label,
-    snakemake.params.folder,
-)
+chosen = snakemake.params
+write_subject(cohort_of(chosen.cohort, chosen.seed), chosen.index, chosen.folder)

@@ -1,0 +1,808 @@
+"""Which runs a BIDS dataset and its fMRIPrep derivatives hold, each folder walked once."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from handhold.errors import StudyError
+from handhold.events import EXCLUDED, RUN, drop_incomplete, name_run, same_label
+from handhold.io import MISSING
+from handhold.sources import plain_subject
+from handhold.spec import advise
+
+FILES = ["bold", "mask", "confounds", "events", "sidecar"]
+IMAGES = (".nii.gz", ".nii")
+CONFOUNDS = ("timeseries", "regressors")  # the second until fMRIPrep 20.1
+SUFFIXES = frozenset({"bold", "mask", "events", *CONFOUNDS})
+# What says in which form an image or table is, and not of which run it is.
+FORM = frozenset({"space", "cohort", "res", "den", "desc"})
+# What raw files of one run differ in: a run of several echoes has one events file.
+PIECES = frozenset({"echo", "part"})
+# Label of bids.resolution for images without res-, as fMRIPrep calls the grid they are on.
+NATIVE = "native"
+# git-annex keeps its pointers shorter than this, and they begin so.
+POINTER_BYTES = 32768
+POINTER = "/annex/objects/"
+# Repetition times further apart would shift the end of a run of 500 volumes by half a second.
+SAME_TR_S = 1e-3
+# No volume takes longer; larger numbers are in milliseconds.
+LONGEST_TR_S = 30.0
+# Files that a message names one by one.
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Index:
+    """The runs of a study.
+
+    `runs`: one row per run, text: subject, session, run (labels, missing where none), bold, mask,
+    confounds, events, sidecar (paths; the sidecar gives RepetitionTime). `excluded`: subject, what
+    (subject, or run where others of the subject stay), n (runs), reason.
+    """
+
+    runs: pd.DataFrame
+    excluded: pd.DataFrame
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subjects in the order of the table."""
+        return list(dict.fromkeys(self.runs["subject"]))
+
+
+def index_runs(bids: dict) -> Index:
+    """List the runs of a study; no image is opened.
+
+    Parameters
+    ----------
+    bids : dict
+        The section `bids` of the configuration, with full paths.
+
+    Returns
+    -------
+    Index
+        Runs by subject, session and run; and whoever is left out, with the reason.
+
+    Raises
+    ------
+    StudyError
+        If a folder, task, session, space, resolution or subject is not there (and what is); if
+        several files fit a run; if repetition times disagree; if runs are incomplete and
+        `bids.incomplete_runs` refuses them; if files were not downloaded; if no run is left.
+    """
+    raw = _walk(bids["dataset"], "bids.dataset")
+    derivative = _walk(bids["derivatives"], "bids.derivatives", _explain_derivatives)
+    _require_preprocessed(derivative)
+    wanted = _of_task([*raw.files, *derivative.files], bids)
+    chosen, excluded = _choose_people(raw, derivative, wanted, bids)
+    wanted = [file for file in wanted if file.subject in chosen]
+    bold = _choose_bold(wanted, bids)
+    started = {**_raw_runs(wanted, raw), **bold}
+    table = _join(raw, derivative, bold, started, bids)
+    idle = [subject for subject in chosen if subject not in set(table["subject"])]
+    excluded += [
+        (subject, "subject", 0, f"no run of {_name(bids)}") for subject in idle
+    ]
+    runs = table[[*RUN, *FILES]]
+    kept, dropped = drop_incomplete(runs, table["lacks"], bids["incomplete_runs"])
+    excluded += dropped.itertuples(index=False, name=None)
+    if kept.empty:
+        reasons = "; ".join(f"sub-{row[0]}: {row[3]}" for row in excluded[:SHOWN])
+        raise StudyError(
+            f"no run of {_name(bids)} is left to analyse in {derivative.root} (bids.derivatives). "
+            f"Left out: {reasons}."
+        )
+    _require_content(kept)
+    return Index(kept.reset_index(drop=True), pd.DataFrame(excluded, columns=EXCLUDED))
+
+
+def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.DataFrame:
+    """List the runs of a task in a raw tree, preprocessed or not.
+
+    A run is there if an events file, an image or a sidecar of its own is.
+
+    Returns
+    -------
+    DataFrame
+        Columns subject, session, run, events, sidecar (that gives RepetitionTime); paths
+        are missing where no file applies.
+
+    Raises
+    ------
+    StudyError
+        If the folder holds no subject, or several files fit a run.
+    """
+    bids = {"task": task, "session": session}
+    raw = _walk(dataset, "bids.dataset")
+    times, faults = _repetition_times(raw.files)
+    rows = []
+    for file in _raw_runs(_of_task(raw.files, bids), raw).values():
+        nearby = raw.near(file.subject)
+        sidecar, _ = _sidecar(nearby, file.entities, times, faults)
+        events = _one(_events(nearby, file.entities), "events files", file, faults)
+        rows.append({**_labels(file), "events": events, "sidecar": sidecar})
+    _refuse(faults, f"{dataset} (bids.dataset)")
+    return _sorted(rows, ["events", "sidecar"])
+
+
+def read_events(path: str | Path, where: str) -> pd.DataFrame:
+    """Read an events file as text.
+
+    Parameters
+    ----------
+    path : path
+        Tabs between cells; line ends of any system, with or without byte order mark.
+    where : str
+        Subject and run, for the error.
+
+    Returns
+    -------
+    DataFrame
+        The index is the line of the file; blanks and n/a are missing; of a column that is there
+        twice the second is called `name.1`. No row where the file has a header only.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing, empty, not UTF-8 text or not separated by tabs, or a row has more
+        cells than the header.
+    """
+    path = Path(path)
+    text = _read_text(path, where)
+    lines = [
+        (number, [_cell(cell) for cell in line.split("\t")])
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip()
+    ]
+    if not lines:
+        raise StudyError(
+            f"{where}: {path} is empty, without a header even. Restore it, or remove it and say "
+            "with bids.incomplete_runs what becomes of runs without events."
+        )
+    header = _distinct(lines[0][1])
+    if "onset" not in header:
+        found = ", ".join(header)
+        raise StudyError(
+            f"{where}: {path} has no column onset in its header ({found}). An events file is "
+            "separated by tabs and begins with onset and duration (BIDS)."
+        )
+    wide = [number for number, cells in lines if any(cells[len(header) :])]
+    if wide:
+        raise StudyError(
+            f"{where}: {path} has more cells than the header's {len(header)} in "
+            f"{len(wide)} lines (first: {wide[0]}), so that columns cannot be told apart. Mend the "
+            "tabs of these lines."
+        )
+    width = len(header)
+    rows = [(cells + [""] * width)[:width] for _, cells in lines[1:]]
+    numbers = [number for number, _ in lines[1:]]
+    table = pd.DataFrame(rows, columns=header, index=numbers, dtype=object)
+    return table.mask(table.isin(MISSING))
+
+
+def repetition_time(run: pd.Series | dict) -> float:
+    """Return the repetition time of a run in seconds, as its sidecar gives it.
+
+    Parameters
+    ----------
+    run : Series or dict
+        A row of `Index.runs`.
+
+    Raises
+    ------
+    StudyError
+        If the sidecar is not JSON, or gives none, or not in seconds.
+    """
+    path = run["sidecar"]
+    seconds, fault = _read_time(path)
+    if seconds is None:
+        where = name_run(run["subject"], run["session"], run["run"])
+        raise StudyError(
+            f"{where}: {fault or f'{path} has no RepetitionTime'}. Give RepetitionTime, in "
+            "seconds, in the sidecar of the BOLD."
+        )
+    return seconds
+
+
+# --- Files and their names ---------------------------------------------------------------
+
+
+class _File(NamedTuple):
+    """A file: `depth` is 0 at the root of the tree, 1 to 3 down to func; runs without padding."""
+
+    path: str
+    depth: int
+    entities: dict[str, str]
+    run: str | None
+    suffix: str
+    extension: str
+
+    @property
+    def subject(self) -> str | None:
+        return self.entities.get("sub")
+
+
+@dataclass(frozen=True)
+class _Tree:
+    root: Path
+    people: list[str]
+    by_person: dict[str | None, list[_File]]
+
+    @property
+    def files(self) -> list[_File]:
+        return [file for files in self.by_person.values() for file in files]
+
+    def near(self, subject: str) -> list[_File]:
+        """Return the files of a subject and those at the root, which may apply to it."""
+        return [*self.by_person.get(subject, []), *self.by_person[None]]
+
+
+def _walk(
+    root: str | Path, key: str, explain: Callable[[Path], str] | None = None
+) -> _Tree:
+    """List the functional files of every subject, in one walk over root, sub-*, ses-* and func."""
+    root = Path(root)
+    advice = explain(root) if explain else "Mend the path; it starts from data_root."
+    if not root.is_dir():
+        raise StudyError(f"the folder {root} ({key}) does not exist. {advice}")
+    files, folders = _scan(root, 0)
+    people = sorted(name for name in folders if name.startswith("sub-"))
+    if not people:
+        raise StudyError(
+            f"the folder {root} ({key}) holds no folder sub-*. {advice} If it is a DataLad "
+            f"subdataset that was not installed: datalad get -n {root}"
+        )
+    by_person: dict[str | None, list[_File]] = {None: files}
+    for name in people:
+        by_person[name.removeprefix("sub-")] = _scan_person(root, name)
+    strays = [
+        file.path
+        for subject, own in by_person.items()
+        for file in own
+        if subject is not None and file.subject != subject
+    ]
+    _refuse([f"{path} lies in another subject's folder" for path in strays], f"{key}")
+    return _Tree(root, [name.removeprefix("sub-") for name in people], by_person)
+
+
+def _scan_person(root: Path, name: str) -> list[_File]:
+    found, folders = _scan(root / name, 1)
+    if "func" in folders:
+        found += _scan(root / name / "func", 3)[0]
+    for session in folders:
+        if session.startswith("ses-"):
+            files, inner = _scan(root / name / session, 2)
+            found += files
+            if "func" in inner:
+                found += _scan(root / name / session / "func", 3)[0]
+    return found
+
+
+def _scan(folder: Path, depth: int) -> tuple[list[_File], list[str]]:
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if (file := _parse(entry.name, entry.path, depth)) is not None:
+                files.append(file)
+            elif depth < 3 and "." not in entry.name and entry.is_dir():
+                folders.append(entry.name)
+    return sorted(files), sorted(folders)
+
+
+def _parse(name: str, path: str, depth: int) -> _File | None:
+    """Read the entities of a file's name, in whatever order they stand."""
+    stem, _, extension = name.partition(".")
+    *pairs, suffix = stem.split("_")
+    if suffix not in SUFFIXES:
+        return None
+    entities = {key: value for key, _, value in (pair.partition("-") for pair in pairs)}
+    run = entities.get("run")
+    if run is not None:
+        entities["run"] = same_label(run)
+    return _File(path, depth, entities, run, suffix, f".{extension}")
+
+
+# --- What the configuration chooses ------------------------------------------------------
+
+
+def _name(bids: dict) -> str:
+    session = bids.get("session")
+    return f"task-{bids['task']}" + (f" in ses-{_plain(session)}" if session else "")
+
+
+def _plain(label: str) -> str:
+    return label.removeprefix("ses-").removeprefix("res-")
+
+
+def _explain_derivatives(root: Path) -> str:
+    """Say what to do where a folder of derivatives is missing or holds nothing."""
+    deeper = [
+        str(child) for child in _folders(root) if any(_subject_folders(Path(child)))
+    ]
+    if deeper:
+        return f"Did you mean {' or '.join(deeper)}?"
+    return (
+        "handhold starts from preprocessed BOLD: run fMRIPrep on the raw dataset (the space of "
+        "bids.space among its --output-spaces), and give the folder that holds its sub-* folders."
+    )
+
+
+def _folders(root: Path) -> list[str]:
+    if not root.is_dir():
+        return []
+    return sorted(entry.path for entry in os.scandir(root) if entry.is_dir())
+
+
+def _subject_folders(root: Path) -> list[str]:
+    return [path for path in _folders(root) if Path(path).name.startswith("sub-")]
+
+
+def _is_bold(file: _File) -> bool:
+    """Tell preprocessed BOLD, of all echoes together, in a volume."""
+    return (
+        file.suffix == "bold"
+        and file.extension in IMAGES
+        and file.entities.get("desc") == "preproc"
+        and "echo" not in file.entities
+    )
+
+
+def _require_preprocessed(derivative: _Tree) -> None:
+    if any(_is_bold(file) for file in derivative.files):
+        return
+    raw = sum(f.suffix == "bold" and f.extension in IMAGES for f in derivative.files)
+    raise StudyError(
+        f"{derivative.root} (bids.derivatives) holds {len(derivative.people)} subjects and no "
+        f"*_desc-preproc_bold image ({raw} other BOLD images: "
+        f"{'a raw dataset?' if raw else 'surfaces only, or another pipeline?'}). "
+        f"{_explain_derivatives(derivative.root)}"
+    )
+
+
+def _of_task(files: list[_File], bids: dict) -> list[_File]:
+    """Return the files of the task and session, of single runs."""
+    runs = [file for file in files if file.depth == 3 and "task" in file.entities]
+    own = [file for file in runs if file.entities["task"] == bids["task"]]
+    if not own:
+        _refuse_label("bids.task", bids["task"], (f.entities["task"] for f in runs))
+    if bids.get("session") is None:
+        return own
+    session = _plain(bids["session"])
+    kept = [file for file in own if file.entities.get("ses") == session]
+    if not kept:
+        _refuse_label("bids.session", session, (f.entities.get("ses") for f in own))
+    return kept
+
+
+def _refuse_label(key: str, label: str, labels: Iterable[str | None]) -> None:
+    """Refuse a label that no file has, with what there is."""
+    counts = Counter(labels)
+    known = sorted(name for name in counts if name is not None)
+    listed = ", ".join(f"{name} ({counts[name]} files)" for name in known)
+    bare = f"; {counts[None]} files have none" if counts[None] else ""
+    raise StudyError(
+        f"no file has the label {label} ({key}); {advise(label, known) if known else ''} "
+        f"There are: {listed or 'none'}{bare}."
+    )
+
+
+def _choose_people(
+    raw: _Tree, derivative: _Tree, wanted: list[_File], bids: dict
+) -> tuple[list[str], list[tuple]]:
+    """Return who is analysed, and the rows of who is left out by the configuration."""
+    people = sorted({*raw.people, *derivative.people})
+    labels = [plain_subject(str(label)) for label in bids["participant_label"]]
+    reasons = {
+        plain_subject(str(label)): reason for label, reason in bids["exclude"].items()
+    }
+    faults = [
+        f"sub-{label} ({key}) is not in {raw.root} or {derivative.root}; {advise(label, people)}"
+        for key, given in (
+            ("bids.participant_label", labels),
+            ("bids.exclude", reasons),
+        )
+        for label in given
+        if label not in people
+    ]
+    _refuse(faults, "bids", "Quote labels: YAML reads 01 as the number 1.")
+    runs: dict[str, set] = {subject: set() for subject in people}
+    for file in wanted:
+        runs[file.subject].add(_key(file))
+    left_out = {
+        **{
+            subject: "not in bids.participant_label"
+            for subject in people
+            if labels and subject not in labels
+        },
+        **{subject: f"{reason} (bids.exclude)" for subject, reason in reasons.items()},
+    }
+    chosen = [subject for subject in people if subject not in left_out]
+    rows = [
+        (subject, "subject", len(runs[subject]), left_out[subject])
+        for subject in people
+        if subject in left_out
+    ]
+    return chosen, rows
+
+
+def _choose_bold(files: list[_File], bids: dict) -> dict[tuple, _File]:
+    """Return the preprocessed BOLD of each run in the chosen space and resolution."""
+    images = [file for file in files if _is_bold(file)]
+    own = [f for f in images if f.entities.get("space") == bids["space"]]
+    if images and not own:
+        _refuse_label(
+            "bids.space", bids["space"], (f.entities.get("space") for f in images)
+        )
+    if own and bids.get("resolution") is not None:
+        label = _plain(bids["resolution"])
+        labels = {label, None} if label == NATIVE else {label}
+        kept = [f for f in own if f.entities.get("res") in labels]
+        if not kept:
+            _refuse_label(
+                "bids.resolution", label, (f.entities.get("res") for f in own)
+            )
+        own = kept
+    runs: dict[tuple, list[_File]] = {}
+    for file in own:
+        runs.setdefault(_key(file), []).append(file)
+    several = [_word_several(found) for found in runs.values() if len(found) > 1]
+    _refuse(several, "the preprocessed BOLD (bids.derivatives)")
+    return {key: found[0] for key, found in runs.items()}
+
+
+def _word_several(files: list[_File]) -> str:
+    """Name the files that fit one run, and the key that would decide between them."""
+    names = sorted({name for file in files for name in file.entities})
+    apart = [name for name in names if len({f.entities.get(name) for f in files}) > 1]
+    if apart == ["res"]:
+        labels = sorted({file.entities.get("res", NATIVE) for file in files})
+        advice = f"choose one with bids.resolution: {' or '.join(labels)}"
+    else:
+        what = " and ".join(f"{name}-" for name in apart) or "padding or extension"
+        advice = (
+            f"they differ in {what}, between which no key of the configuration chooses: keep one "
+            "of them in the folder"
+        )
+    listed = ", ".join(Path(file.path).name for file in files)
+    where = name_run(*_labels(files[0]).values())
+    return f"{where} has {len(files)} candidates ({listed}); {advice}"
+
+
+# --- The files of a run ------------------------------------------------------------------
+
+
+def _key(file: _File) -> tuple:
+    entities = file.entities
+    return (entities["sub"], entities.get("ses"), entities.get("run"))
+
+
+def _labels(file: _File) -> dict[str, str | None]:
+    labels = (file.subject, file.entities.get("ses"), file.run)
+    return dict(zip(RUN, labels, strict=True))
+
+
+def _raw_runs(files: list[_File], raw: _Tree) -> dict[tuple, _File]:
+    """Return one file of each run of the raw tree: of its events or its BOLD."""
+    own = set(map(id, raw.files))
+    runs: dict[tuple, _File] = {}
+    for file in files:
+        if id(file) in own and file.suffix in ("bold", "events"):
+            runs.setdefault(_key(file), file)
+    return runs
+
+
+def _join(
+    raw: _Tree,
+    derivative: _Tree,
+    bold: dict[tuple, _File],
+    started: dict[tuple, _File],
+    bids: dict,
+) -> pd.DataFrame:
+    """Find the files of each run, and say in the column lacks what is not there."""
+    people = {key[0] for key in started}
+    sidecars = [
+        file
+        for tree in (raw, derivative)
+        for subject, files in tree.by_person.items()
+        if subject in people or subject is None
+        for file in files
+        if file.entities.get("task", bids["task"]) == bids["task"]
+        and file.entities.get("space", bids["space"]) == bids["space"]
+    ]
+    times, faults = _repetition_times(sidecars)
+    rows = []
+    for key, file in started.items():
+        if key in bold:
+            row = _row(raw, derivative, file, times, faults)
+        else:
+            row = {"lacks": f"no preprocessed BOLD in {_grid(bids)}"}
+        rows.append({**_labels(file), **row})
+    _refuse(faults, "the dataset (bids.dataset, bids.derivatives)")
+    return _sorted(rows, [*FILES, "lacks"])
+
+
+def _grid(bids: dict) -> str:
+    resolution = bids.get("resolution")
+    return f"space-{bids['space']}" + (
+        f" res-{_plain(resolution)}" if resolution else ""
+    )
+
+
+def _row(
+    raw: _Tree,
+    derivative: _Tree,
+    bold: _File,
+    times: dict[str, float],
+    faults: list[str],
+) -> dict[str, str | None]:
+    preprocessed, original = derivative.near(bold.subject), raw.near(bold.subject)
+    own, seconds = _sidecar(preprocessed, bold.entities, times, faults)
+    other, raw_seconds = _sidecar(original, bold.entities, times, faults)
+    if seconds and raw_seconds and abs(seconds - raw_seconds) > SAME_TR_S:
+        faults.append(
+            f"{name_run(*_labels(bold).values())}: RepetitionTime is {seconds:g} s in {own} and "
+            f"{raw_seconds:g} s in {other}; mend the one that is wrong"
+        )
+    row = {
+        "bold": bold.path,
+        "mask": _one(_masks(preprocessed, bold), "brain masks", bold, faults),
+        "confounds": _one(
+            _confounds(preprocessed, bold), "confounds tables", bold, faults
+        ),
+        "events": _one(_events(original, bold.entities), "events files", bold, faults),
+        "sidecar": own or other,
+    }
+    words = {
+        "mask": "brain mask in the space of its BOLD",
+        "confounds": "confounds table",
+        "events": "events file",
+        "sidecar": "RepetitionTime in a sidecar",
+    }
+    lacks = [f"no {words[name]}" for name in words if row[name] is None]
+    return {**row, "lacks": ", ".join(lacks) or None}
+
+
+def _one(files: list[_File], what: str, run: _File, faults: list[str]) -> str | None:
+    if len(files) > 1:
+        where = name_run(*_labels(run).values())
+        listed = ", ".join(file.path for file in files)
+        faults.append(f"{where} has {len(files)} {what} ({listed}); keep one of them")
+    return files[0].path if files else None
+
+
+def _core(file: _File) -> dict[str, str]:
+    return {key: value for key, value in file.entities.items() if key not in FORM}
+
+
+def _masks(files: list[_File], bold: _File) -> list[_File]:
+    """Return the masks of a run in its space: of its resolution, else without one."""
+    places = ("space", "cohort")
+    found = [
+        file
+        for file in files
+        if file.suffix == "mask"
+        and file.extension in IMAGES
+        and file.entities.get("desc") == "brain"
+        and all(file.entities.get(p) == bold.entities.get(p) for p in places)
+        and _core(file) == _core(bold)
+    ]
+    same = [f for f in found if f.entities.get("res") == bold.entities.get("res")]
+    bare = [
+        f for f in found if None in (f.entities.get("res"), bold.entities.get("res"))
+    ]
+    return same or bare
+
+
+def _confounds(files: list[_File], bold: _File) -> list[_File]:
+    return [
+        file
+        for file in files
+        if file.suffix in CONFOUNDS
+        and file.extension == ".tsv"
+        and file.entities.get("desc") == "confounds"
+        and _core(file) == _core(bold)
+    ]
+
+
+def _events(files: list[_File], entities: dict) -> list[_File]:
+    found = _applying(files, "events", ".tsv", entities)
+    return [file for file in found if _distance(file) == _distance(found[0])]
+
+
+def _applying(
+    files: list[_File], suffix: str, extension: str, entities: dict
+) -> list[_File]:
+    """Return the files that apply to a run by the inheritance principle of BIDS, nearest first.
+
+    A file applies if it contradicts no entity of the run and has none that the run has not.
+    """
+    found = [
+        file
+        for file in files
+        if file.suffix == suffix
+        and file.extension == extension
+        and all(
+            entities.get(key) == value
+            for key, value in file.entities.items()
+            if key not in PIECES
+        )
+    ]
+    return sorted(found, key=_distance)
+
+
+def _distance(file: _File) -> tuple[int, int]:
+    return (-file.depth, -len(file.entities))
+
+
+def _sidecar(
+    files: list[_File],
+    entities: dict,
+    times: dict[str, float],
+    faults: list[str],
+) -> tuple[str | None, float | None]:
+    """Return the nearest sidecar that gives RepetitionTime, and its value in s.
+
+    A nearer file overrides one further up (BIDS); the echoes of a run are equally near.
+    """
+    found = [f for f in _applying(files, "bold", ".json", entities) if f.path in times]
+    if not found:
+        return None, None
+    nearest = [f for f in found if _distance(f) == _distance(found[0])]
+    values = [times[file.path] for file in nearest]
+    if max(values) - min(values) > SAME_TR_S:
+        listed = ", ".join(f"{times[file.path]:g} s in {file.path}" for file in nearest)
+        where = name_run(*_labels(nearest[0]).values())
+        faults.append(
+            f"{where}: RepetitionTime is {listed}; mend the one that is wrong"
+        )
+    return nearest[0].path, values[0]
+
+
+def _repetition_times(files: list[_File]) -> tuple[dict[str, float], list[str]]:
+    """Read RepetitionTime (s) from every sidecar that has one; NaN where it was not downloaded."""
+    times, faults = {}, []
+    for file in files:
+        if file.suffix == "bold" and file.extension == ".json":
+            seconds, fault = _read_time(file.path)
+            if seconds is not None:
+                times[file.path] = seconds
+            faults += [fault] if fault else []
+    return times, faults
+
+
+def _read_time(path: str) -> tuple[float | None, str | None]:
+    """Return RepetitionTime, missing where the file gives none, and what is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if text.startswith(POINTER):
+            return float("nan"), None
+        content = json.loads(text)
+    except FileNotFoundError:
+        return float("nan"), None
+    except ValueError as error:
+        return None, f"{path} is not JSON ({error})"
+    seconds = content.get("RepetitionTime") if isinstance(content, dict) else None
+    if seconds is None:
+        return None, None
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds <= LONGEST_TR_S:
+        return None, (
+            f"{path} gives RepetitionTime {seconds!r}; it is in seconds, above 0 and at most "
+            f"{LONGEST_TR_S:g}"
+        )
+    return float(seconds), None
+
+
+def _sorted(rows: list[dict], columns: list[str]) -> pd.DataFrame:
+    """Make a table by subject, session and run; runs that are numbers by number."""
+
+    def place(row: dict) -> tuple:
+        run = row["run"] or ""
+        number = int(run) if run.isdecimal() else float("inf")
+        return (row["subject"], row["session"] or "", number, run)
+
+    ordered = sorted(rows, key=place)
+    table = pd.DataFrame(ordered, columns=[*RUN, *columns], dtype=object)
+    return table.where(table.notna())
+
+
+# --- What was not downloaded -------------------------------------------------------------
+
+
+def _require_content(runs: pd.DataFrame) -> None:
+    """Refuse runs whose files are links or pointers of git-annex without content."""
+    paths = list(dict.fromkeys(path for name in FILES for path in runs[name]))
+    states = {path: _absence(path) for path in paths}
+    annexed = [path for path, state in states.items() if state == "annex"]
+    broken = [path for path, state in states.items() if state == "broken"]
+    if annexed:
+        shown = annexed[:SHOWN]
+        more = f"and {len(annexed) - SHOWN} more" if len(annexed) > SHOWN else ""
+        listed = "\n".join(
+            f"  - {line}" for line in [*shown, *([more] if more else [])]
+        )
+        raise StudyError(
+            f"{len(annexed)} of {len(paths)} files of the study were not downloaded (git-annex "
+            f"has their names, not their content):\n{listed}\n"
+            f"Get them, in the dataset's folder: datalad get {' '.join(shown)} {more}; or the same "
+            "with git annex get."
+        )
+    _refuse(
+        [f"{path} is a link to nothing" for path in broken],
+        "the dataset (bids.dataset, bids.derivatives)",
+    )
+
+
+def _absence(path: str) -> str | None:
+    """Say whether the content of a file is missing: in the annex, broken, or not at all."""
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+    except FileNotFoundError:
+        target = file.readlink().as_posix() if file.is_symlink() else ""
+        return "annex" if "annex/objects/" in target else "broken"
+    if size > POINTER_BYTES:
+        return None
+    with file.open("rb") as text:
+        return "annex" if text.read(len(POINTER)) == POINTER.encode() else None
+
+
+def _refuse(faults: list[str], where: str, advice: str = "") -> None:
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in dict.fromkeys(faults))
+        raise StudyError(
+            f"{where} has {len(faults)} "
+            f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}"
+            + (f"\n{advice}" if advice else "")
+        )
+
+
+# --- The text of an events file ----------------------------------------------------------
+
+
+def _read_text(path: Path, where: str) -> str:
+    if not path.is_file():
+        raise StudyError(
+            f"{where}: the events file {path} does not exist, or is a link to nothing. If it was "
+            f"not downloaded: datalad get {path}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"{where}: {path} is not UTF-8 text ({error}). Save it again as UTF-8."
+        ) from error
+    if "\0" in text:
+        raise StudyError(
+            f"{where}: {path} is not UTF-8 text: it holds null characters, as UTF-16 does. Save it "
+            "again as UTF-8."
+        )
+    if text.startswith(POINTER):
+        raise StudyError(
+            f"{where}: {path} was not downloaded (a pointer of git-annex stands in its place). "
+            f"Get it: datalad get {path}, or git annex get {path}"
+        )
+    return text
+
+
+def _cell(text: str) -> str:
+    """Return the text of a cell without the blanks and quotes around it."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].replace('""', '"').strip()
+    return text
+
+
+def _distinct(header: list[str]) -> list[str]:
+    """Name the second column of a name name.1, as pandas does."""
+    seen: Counter = Counter()
+    named = []
+    for name in header:
+        named.append(f"{name}.{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return named
