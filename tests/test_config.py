@@ -47,11 +47,33 @@ SIMULATED = {
     name: entry for name, entry in STUDY.items() if name not in spec.IDLE["simulated"]
 } | {"source": "simulated", "simulate": {}, "glm": {}, "confounds": {}}
 
+# The same of a dataset, which alone has sections bids and events.
+BIDS = {
+    name: entry for name, entry in STUDY.items() if name not in spec.IDLE["bids"]
+} | {
+    "source": "bids",
+    "bids": {"dataset": "ds", "derivatives": "ds/fmriprep", "task": "hands"},
+    "events": {
+        "cells": [
+            {"trial_type": "threat", "cue": "threat"},
+            {"trial_type": "safe", "cue": "safe"},
+        ],
+        "condition": {"column": "hand"},
+        "rating": {"column": "rating"},
+    },
+    "glm": {},
+    "confounds": {},
+}
+
 
 def study_of(path):
     """Return the study in which a key has an effect."""
-    estimated = ("simulate", "glm", "confounds")
-    return SIMULATED if path.split(".")[0] in estimated else STUDY
+    section = re.split(r"[.\[]", path)[0]
+    if section in ("bids", "events", "glm", "confounds") or path.startswith(
+        "ratings.events"
+    ):
+        return BIDS
+    return SIMULATED if section == "simulate" else STUDY
 
 
 @pytest.fixture(autouse=True)
@@ -107,14 +129,14 @@ def test_defaults_are_filled_and_what_is_given_stays():
     config = changed("tests.level", 0.9)
     before = copy.deepcopy(config)
     resolved = spec.resolve(config)
-    simulated = spec.resolve(SIMULATED)
+    defaults = {id(study): spec.resolve(study) for study in (SIMULATED, BIDS)}
     assert config == before
     assert resolved["tests"]["level"] == 0.9
     assert resolved["receptors"]["panel"] == ["KOR"]
     given = {"tests.level", "receptors.panel"}
     for path, entry in KEYS.items():
         if "default" in entry and path in LEAVES and path not in given:
-            inner = simulated if study_of(path) is SIMULATED else resolved
+            inner = defaults.get(id(study_of(path)), resolved)
             for part in path.split("."):
                 inner = inner[part]
             assert inner == entry["default"], path
@@ -131,7 +153,9 @@ def test_keys_without_a_default_stay_absent():
     assert "analyze_orientation" not in resolved["maps"]
 
 
-@pytest.mark.parametrize("config", [STUDY, SIMULATED], ids=["maps", "simulated"])
+@pytest.mark.parametrize(
+    "config", [STUDY, SIMULATED, BIDS], ids=["maps", "simulated", "bids"]
+)
 def test_a_resolved_study_resolves_to_itself(config):
     resolved = spec.resolve(config)
     assert not set(spec.IDLE[config["source"]]) & set(resolved)
@@ -357,6 +381,128 @@ def test_a_design_has_one_set_of_drifts(drift, strategy, fault):
     spec.resolve(changed("confounds.strategy", [], changed("glm.drift", "cosine")))
     fmriprep = ["motion", "compcor", "high_pass"]
     spec.resolve(changed("confounds.strategy", fmriprep, changed("glm.drift", "none")))
+
+
+def cells(*rows):
+    """Cells of the trial types a, b, ..., each given by its cue and condition."""
+    return [
+        {"trial_type": name, "cue": cue, "condition": condition}
+        for name, (cue, condition) in zip("abcdef", rows, strict=False)
+    ]
+
+
+FULL = cells(
+    ("threat", "alone"), ("safe", "alone"), ("threat", "partner"), ("safe", "partner")
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"bids": None}, "source is bids, but there is no bids: The BIDS dataset"),
+        ({"events": None}, "source is bids, but there is no events: What the events"),
+        ({"unit": "a.u."}, "source is bids, so that unit has no effect: remove it"),
+        ({"simulate": {}}, "source is bids, so that simulate has no effect: remove it"),
+        (
+            {"events.condition": None},
+            "give events.condition, or a condition in every one of events.cells",
+        ),
+        (
+            {"events.condition": None, "events.cells[].condition": "alone"},
+            "give events.condition, or a condition in every one of events.cells",
+        ),
+        (
+            {"events.cells": FULL},
+            "events.condition and events.cells both name conditions",
+        ),
+        ({"events.condition": {}}, "give one of events.condition.column and"),
+        (
+            {"events.condition": {"column": "hand", "run": {"1": "alone"}}},
+            "give one of events.condition.column and events.condition.run",
+        ),
+        (
+            {
+                "events.condition": None,
+                "events.cells": FULL,
+                "events.rename": {"a": "b"},
+            },
+            "events.rename has no effect without events.condition.column",
+        ),
+        (
+            {"events.others": ["shock", "safe"]},
+            "events: the trial type safe is given 2 times",
+        ),
+        (
+            {"events.others": ["shock"], "events.ignore": ["shock"]},
+            "events: the trial type shock is given 2 times",
+        ),
+        (
+            {"events.rating.trial_type": "screen"},
+            "events.rating.trial_type: put screen into events.others (modelled) or",
+        ),
+        (
+            {
+                "contrasts": [
+                    {"name": "x", "image": "d", "direction": "held_minus_baseline"}
+                ]
+            },
+            "contrasts: x is of images, and source is bids: give baseline and held",
+        ),
+        (
+            {"events.condition": {"run": {"1": "alone", "2": "patner"}}},
+            "contrasts: partner.held is partner, which is no condition of the events; "
+            "did you mean patner?",
+        ),
+        (
+            {"events.condition": None, "events.cells": FULL[:3]},
+            "contrasts: partner.held is partner, for which events.cells has no safe trial",
+        ),
+        (
+            {"events.condition": None, "events.cells": FULL[2:]},
+            "contrasts: partner.baseline is alone, which is no condition of the events",
+        ),
+        (
+            {"events.cells": [{"trial_type": "threat", "cue": "threat"}]},
+            "for which events.cells has no safe trial type",
+        ),
+    ],
+)
+def test_sections_of_a_dataset_that_contradict_each_other_are_refused(changes, fault):
+    config = BIDS
+    for path, value in changes.items():
+        config = changed(path, value, config)
+    found = faults(json.loads(json.dumps(config), object_pairs_hook=_present))
+    assert fault in found[0]
+    assert len(found) == 1 or all("no safe trial type" in each for each in found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"events.condition": None, "events.cells": FULL},
+        {"events.condition": {"run": {1: "alone", "02": "partner"}}},
+        {"events.rename": {"spouse": "partner"}},
+        {"events.rating.trial_type": "screen", "events.ignore": ["screen"]},
+        {"events.rating.trial_type": "screen", "events.others": ["screen"]},
+        {"events.rating": None},
+    ],
+)
+def test_what_events_can_be_is_taken(changes):
+    config = BIDS
+    for path, value in changes.items():
+        config = changed(path, value, config)
+    config["events"] = _present(config["events"].items())
+    spec.resolve(config)
+
+
+@pytest.mark.parametrize("source", ["simulated", "maps"])
+def test_sections_of_a_dataset_are_of_no_effect_elsewhere(source):
+    study = {"simulated": SIMULATED, "maps": STUDY}[source]
+    found = faults({**study, "bids": BIDS["bids"], "events": BIDS["events"]})
+    assert found == [
+        f"source is {source}, so that {name} has no effect: remove it"
+        for name in ("bids", "events")
+    ]
 
 
 def _present(pairs):

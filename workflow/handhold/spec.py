@@ -15,9 +15,12 @@ SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 # What a study of each source makes no use of: refused where given, absent once resolved.
 IDLE = {
-    "simulated": ("maps", "ratings", "unit"),
-    "maps": ("simulate", "glm", "confounds"),
+    "simulated": ("maps", "ratings", "unit", "bids", "events"),
+    "bids": ("maps", "simulate", "unit"),
+    "maps": ("simulate", "bids", "events", "glm", "confounds"),
 }
+# What a study of each source cannot do without, though other studies can.
+NEEDED = {"simulated": (), "bids": ("bids", "events"), "maps": ("maps", "unit")}
 
 _DRAFT = jsonschema.Draft202012Validator
 # YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
@@ -157,13 +160,11 @@ def _idle_sections(given: dict) -> list[str]:
 
 def _contradictions(config: dict) -> list[str]:
     """List the faults that no single key shows."""
-    faults = []
-    if config["source"] == "maps":
-        faults += [
-            f"source is maps, but there is no {name}: {_meaning(schema(), name)}"
-            for name in ("maps", "unit")
-            if name not in config
-        ]
+    faults = [
+        f"source is {config['source']}, but there is no {name}: {_meaning(schema(), name)}"
+        for name in NEEDED[config["source"]]
+        if name not in config
+    ]
     if "maps" in config:
         columns = config["maps"]["columns"]
         if ("image" in columns) == ("image_template" in config["maps"]):
@@ -180,6 +181,8 @@ def _contradictions(config: dict) -> list[str]:
             )
     if "ratings" in config:
         faults += _rating_contradictions(config)
+    if config["source"] == "bids" and "events" in config:
+        faults += _events_contradictions(config["events"], config["contrasts"])
     names = [contrast["name"] for contrast in config["contrasts"]]
     faults += [
         f"contrasts: the name {name} is given {names.count(name)} times"
@@ -246,6 +249,78 @@ def _rating_contradictions(config: dict) -> list[str]:
             f"ratings.{forms[0]} needs ratings.{key}"
             for key in ("table", "subject")
             if key not in rated
+        ]
+    return faults
+
+
+def _events_contradictions(events: dict, contrasts: list[dict]) -> list[str]:
+    """List what keys of the section events say against each other, and against the contrasts."""
+    rule, cells = events.get("condition"), events["cells"]
+    named = {cell["condition"] for cell in cells if "condition" in cell}
+    faults = []
+    if rule is None and not all("condition" in cell for cell in cells):
+        faults.append(
+            "give events.condition, or a condition in every one of events.cells"
+        )
+    elif rule is not None and named:
+        faults.append(
+            "events.condition and events.cells both name conditions; give one of them"
+        )
+    elif rule is not None and len(rule) != 1:
+        faults.append("give one of events.condition.column and events.condition.run")
+    if events["rename"] and "column" not in (rule or {}):
+        faults.append(
+            "events.rename has no effect without events.condition.column: remove it"
+        )
+    types = [cell["trial_type"] for cell in cells]
+    types += [*events["others"], *events["ignore"]]
+    faults += [
+        f"events: the trial type {name} is given {types.count(name)} times (events.cells, "
+        "events.others, events.ignore)"
+        for name in sorted(set(types))
+        if types.count(name) > 1
+    ]
+    rated = events.get("rating", {}).get("trial_type")
+    if rated is not None and rated not in [*events["others"], *events["ignore"]]:
+        faults.append(
+            f"events.rating.trial_type: put {rated} into events.others (modelled) or "
+            "events.ignore (not modelled) as well"
+        )
+    if faults:
+        return faults
+    return _contrast_contradictions(events, contrasts)
+
+
+def _contrast_contradictions(events: dict, contrasts: list[dict]) -> list[str]:
+    """List contrasts that the events cannot give, as far as the configuration shows it."""
+    faults = [
+        f"contrasts: {contrast['name']} is of images, and source is bids: give baseline and held"
+        for contrast in contrasts
+        if "image" in contrast
+    ]
+    rule, cells = events.get("condition", {}), events["cells"]
+    if "column" in rule:
+        known = None
+    else:
+        known = {*rule.get("run", {}).values()} or {c["condition"] for c in cells}
+    used = {
+        contrast[side]: f"contrasts: {contrast['name']}.{side}"
+        for contrast in reversed(contrasts)
+        for side in ("held", "baseline")
+        if side in contrast
+    }
+    for condition, where in used.items():
+        if known is not None and condition not in known:
+            faults.append(
+                f"{where} is {condition}, which is no condition of the events; "
+                f"{advise(condition, sorted(known))}"
+            )
+            continue
+        cues = {c["cue"] for c in cells if c.get("condition", condition) == condition}
+        faults += [
+            f"{where} is {condition}, for which events.cells has no {cue} trial type"
+            for cue in ("threat", "safe")
+            if cue not in cues
         ]
     return faults
 
