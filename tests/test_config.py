@@ -64,6 +64,8 @@ BIDS = {
     "glm": {},
     "confounds": {},
 }
+# And with ratings that stand in the events.
+RATED = {**BIDS, "ratings": {"higher_is": "more_unpleasant", "events": {}}}
 
 
 def study_of(path):
@@ -129,7 +131,7 @@ def test_defaults_are_filled_and_what_is_given_stays():
     config = changed("tests.level", 0.9)
     before = copy.deepcopy(config)
     resolved = spec.resolve(config)
-    defaults = {id(study): spec.resolve(study) for study in (SIMULATED, BIDS)}
+    defaults = {id(study): spec.resolve(study) for study in (SIMULATED, BIDS, RATED)}
     assert config == before
     assert resolved["tests"]["level"] == 0.9
     assert resolved["receptors"]["panel"] == ["KOR"]

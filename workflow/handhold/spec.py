@@ -239,7 +239,7 @@ def _rating_contradictions(config: dict) -> list[str]:
             for key in ("table", "subject")
             if key in rated
         ]
-        if config["source"] != "bids" or "rating" not in config["events"]:
+        if config["source"] != "bids" or "rating" not in config.get("events", {}):
             faults.append(
                 "ratings.events needs source bids and events.rating, which says where the "
                 "rating of a trial stands"
