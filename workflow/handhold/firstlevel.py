@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from handhold import glm
 from handhold.bids import read_events, repetition_time
-from handhold.bold import Bold, read_bold, read_grid_4d
+from handhold.bold import Bold, read_bold, read_grid_4d, read_region_series
 from handhold.design import RunDesign, run_name
 from handhold.errors import StudyError
 from handhold.events import check_span, run_keys, tidy_events
 from handhold.images import Grid
+from handhold.regions import Cloud, stack, weigh
 
 # Headers round the repetition time; more than this is another one.
 SAME_TR = 1e-3
@@ -115,7 +116,7 @@ def fit_subject(
         bold = read_bold(
             row["bold"], row["mask"], name, smoothing_mm=choices["smoothing_mm"]
         )
-        _require_length(bold, designs[name], name)
+        _require_length(bold.n_volumes, designs[name], name)
         fits.append(_fit_run(bold, designs[name], cells, choices))
         grids.append(bold.grid)
         masks.append(bold.mask)
@@ -144,6 +145,89 @@ def fit_subject(
         _volume(_mean_over_runs(tsnr), brain),
         grids[0],
     )
+
+
+def estimate_trials(
+    runs: pd.DataFrame,
+    designs: dict[str, RunDesign],
+    trials: pd.DataFrame,
+    clouds: dict[str, Cloud],
+) -> dict[str, pd.DataFrame]:
+    """Estimate the response to every single trial in every region of one subject (LSS).
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The subject's rows of the table of runs.
+    designs : dict of str to RunDesign
+        By the name of the run, with the regressors of single trials.
+    trials : DataFrame
+        The subject's trials (`events.list_trials`), in the order of the events.
+    clouds : dict of str to Cloud
+        By kind of region.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        By kind, long: the columns of `trials`, region and effect (% signal change at the peak of
+        the response, as in cells; missing where no voxel of the region was measured).
+
+    Raises
+    ------
+    StudyError
+        If a run cannot be read, or is of another length than its design.
+
+    Notes
+    -----
+    One model per trial: this trial, all others of each cell in one regressor each, and
+    the rest of the design [1]_, fitted by least squares to the mean series of the region,
+    which is not smoothed.
+
+    References
+    ----------
+    .. [1] Mumford et al. (2012), NeuroImage 59(3), 2636-2643.
+    """
+    cloud = stack(list(clouds.values()))
+    ends = np.cumsum([len(each.names) for each in clouds.values()])
+    pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
+    for key, row in zip(run_keys(runs), runs.to_dict("records"), strict=True):
+        name = run_name(row)
+        grid, n_volumes, _ = read_grid_4d(row["bold"], name)
+        _require_length(n_volumes, designs[name], name)
+        series = read_region_series(
+            row["bold"], row["mask"], weigh(cloud, grid.affine, grid.shape), name
+        )
+        effects = _fit_trials(series[designs[name].keep], designs[name])
+        own = trials[[other == key for other in run_keys(trials)]]
+        for kind, part in zip(
+            clouds, np.split(effects, ends[:-1], axis=1), strict=True
+        ):
+            pieces[kind].append(_lengthen(own, clouds[kind].names, part))
+    return {
+        kind: pd.concat(tables, ignore_index=True) for kind, tables in pieces.items()
+    }
+
+
+def _fit_trials(series: NDArray, design: RunDesign) -> NDArray:
+    """Return the effect of each trial (n_trials, n_regions) in % signal change."""
+    is_cell = np.isin(design.columns, design.cells)
+    kind = np.array([design.cells.index(cell) for cell in design.trial_of])
+    measured = np.isfinite(series).all(axis=0)
+    effects = np.full((len(kind), series.shape[1]), np.nan)
+    effects[:, measured] = glm.single_trials(
+        series[:, measured], design.trials, kind, design.matrix[:, ~is_cell]
+    )
+    mean = series.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(mean > 0, 100 * design.peak * effects / mean, np.nan)
+
+
+def _lengthen(
+    trials: pd.DataFrame, regions: tuple[str, ...], effects: NDArray
+) -> pd.DataFrame:
+    """Give each region its row per trial."""
+    long = trials.loc[trials.index.repeat(len(regions))].reset_index(drop=True)
+    return long.assign(region=np.tile(regions, len(trials)), effect=effects.ravel())
 
 
 def _fit_run(
@@ -189,10 +273,10 @@ def _mean_over_runs(values: NDArray) -> NDArray:
         return np.nansum(values, axis=0) / np.where(n_measured, n_measured, np.nan)
 
 
-def _require_length(bold: Bold, design: RunDesign, name: str) -> None:
-    if bold.n_volumes != len(design.keep):
+def _require_length(n_volumes: int, design: RunDesign, name: str) -> None:
+    if n_volumes != len(design.keep):
         raise StudyError(
-            f"{name}: the BOLD has {bold.n_volumes} volumes and its design {len(design.keep)}. "
+            f"{name}: the BOLD has {n_volumes} volumes and its design {len(design.keep)}. "
             "The run was changed after its design was made; run snakemake again."
         )
 

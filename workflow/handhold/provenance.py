@@ -41,14 +41,17 @@ def list_inputs(groups: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "path", "size", "sha256"])
 
 
-def describe_dataset(title: str, table: str, versions: dict[str, str]) -> dict:
-    """Return dataset_description.json of a BIDS derivatives dataset made from a table of images."""
+def describe_dataset(title: str, source: str, versions: dict[str, str]) -> dict:
+    """Return dataset_description.json of a BIDS derivatives dataset.
+
+    `source` is the dataset, or the table of images, that it was made from.
+    """
     return {
         "Name": title,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "handhold", "Version": versions["handhold"]}],
-        "SourceDatasets": [{"URL": table}],
+        "SourceDatasets": [{"URL": source}],
     }
 
 

@@ -119,6 +119,17 @@ class Study:
         }
 
     @property
+    def source(self) -> str:
+        """The dataset, or the table of images, that the study is made from."""
+        of_bids = self.config.get("bids", {}).get("dataset")
+        return of_bids or self.config["maps"]["table"]
+
+    @property
+    def rated_by_trial(self) -> bool:
+        """Whether the ratings stand in the events."""
+        return "events" in self.config.get("ratings", {})
+
+    @property
     def grid(self) -> str:
         """The image whose grid is the study's: there before any effect is estimated."""
         images = self.manifest.images["image"] if self.runs.empty else self.runs["mask"]
@@ -159,7 +170,10 @@ class Study:
     def tables(self) -> list[str]:
         """Every table that the study is read from."""
         maps, rated = self.config["maps"], self.config.get("ratings", {})
-        tables = [maps.get("table"), rated.get("table")]
+        tables = [
+            maps.get("table"),
+            None if self.rated_by_trial else rated.get("table"),
+        ]
         return [table for table in tables if table]
 
 
@@ -273,6 +287,7 @@ def _open_simulated(config: dict, folder: str) -> Source:
     root = f"{folder}/simulated"
     config = {**config, **simulate_bids.describe(cohort, root), **BOLD_SECTIONS}
     if cohort.ratings == "trial":
+        config["ratings"]["events"] = {"cue": "threat"}
         config = _with_rated_trials(config, folder)
     runs = simulate_bids.runs_table(cohort, root)
     manifest = sources.Manifest(_effects(config, folder, runs), _stack([]))

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from handhold.derivatives import image_names
 from handhold.errors import StudyError
 from handhold.provenance import software_versions
-from handhold.study import code_of, open_study
+from handhold.study import code_of, open_study, rated_cue
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

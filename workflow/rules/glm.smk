@@ -65,3 +65,45 @@ if len(STUDY.runs):
             ),
         script:
             "../scripts/fit_subject.py"
+
+    if CONFIG["glm"]["single_trials"]:
+
+        rule estimate_trials:
+            """How strongly does one person respond to each trial, region by region?"""
+            input:
+                designs=lambda wildcards: f"{OUT}/designs/{STUDY.batch_of(wildcards.label)}.npz",
+                files=lambda wildcards: STUDY.files(
+                    [wildcards.label], ("bold", "mask", "sidecar", "events")
+                ),
+                rois=f"{OUT}/regions/rois.npz",
+                parcels=f"{OUT}/regions/parcels.npz",
+                code=code_of("estimate_trials"),
+            output:
+                rois=table("trials/sub-{label}_rois"),
+                parcels=table("trials/sub-{label}_parcels"),
+            log:
+                f"{OUT}/logs/estimate_trials/{{label}}.txt",
+            params:
+                runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+                events=CONFIG["events"],
+            script:
+                "../scripts/estimate_trials.py"
+
+    if STUDY.rated_by_trial:
+
+        rule collect_ratings:
+            """How did each person feel in each trial, and on average in each condition?"""
+            input:
+                files=STUDY.files(list(STUDY.labels), ("bold", "sidecar", "events")),
+                code=code_of("collect_ratings"),
+            output:
+                conditions=table("ratings/conditions"),
+                trials=table("ratings/trials"),
+            log:
+                f"{OUT}/logs/collect_ratings.txt",
+            params:
+                runs=STUDY.runs.to_dict("list"),
+                events=CONFIG["events"],
+                cue=rated_cue(CONFIG["ratings"]),
+            script:
+                "../scripts/collect_ratings.py"

@@ -21,6 +21,14 @@ FIGURES = {
 DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
 ASKED = [question for question in TESTS if question in QUESTIONS]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
+if len(STUDY.runs):
+    RESULTS += table("qc/runs") + table("qc/regressors")
+    if CONFIG["glm"]["single_trials"]:
+        RESULTS += expand(
+            f"{OUT}/trials/sub-{{label}}_{{kind}}.tsv",
+            label=STUDY.labels,
+            kind=("rois", "parcels"),
+        )
 
 
 rule judge:
@@ -214,6 +222,7 @@ rule record_provenance:
         f"{OUT}/logs/record_provenance.txt",
     params:
         config=STUDY.resolved,
+        source=STUDY.source,
         versions=software_versions(),
     script:
         "../scripts/record_provenance.py"

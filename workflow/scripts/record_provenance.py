@@ -19,7 +19,7 @@ write_json(snakemake.params.versions, snakemake.output.versions)
 write_json(
     describe_dataset(
         snakemake.params.config["title"],
-        snakemake.input.tables[0],
+        snakemake.params.source,
         snakemake.params.versions,
     ),
     snakemake.output.description,
