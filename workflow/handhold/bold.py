@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
+from scipy import sparse
 
 from handhold.errors import StudyError
 from handhold.images import Grid, Layout, read_labels, read_layout
@@ -70,6 +71,46 @@ class Bold:
         volume = np.full(self.mask.shape, np.nan, dtype=np.result_type(values, "f4"))
         volume[self.mask] = values
         return volume
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Weights of voxels in regions, entry by entry, sorted by `region` (n_entries,).
+
+    `place` (n_entries,), where the voxel lies in a volume as stored; `weight` (n_entries,),
+    mm^3, float32; `starts`, the first entry of each region that has any; `n_regions`.
+    """
+
+    region: NDArray
+    place: NDArray
+    weight: NDArray
+    starts: NDArray
+    n_regions: int
+
+    @classmethod
+    def of(
+        cls, region: NDArray, place: NDArray, weight: NDArray, n_regions: int
+    ) -> "Entries":
+        """Sort entries by region, and in each as the file runs: memory is read forwards."""
+        order = np.lexsort((place, region))
+        region = region[order]
+        starts = np.flatnonzero(np.diff(region, prepend=-1))
+        weight = weight[order].astype(np.float32)
+        return cls(region, place[order], weight, starts, n_regions)
+
+    def sum(self, numbers: NDArray) -> NDArray:
+        """Sum numbers (n_entries,) by weight, shape (n_regions,)."""
+        sums = np.zeros(self.n_regions, numbers.dtype)
+        if len(self.starts):
+            sums[self.region[self.starts]] = np.add.reduceat(
+                numbers * self.weight, self.starts
+            )
+        return sums
+
+    def take(self, held: NDArray) -> "Entries":
+        """Return the entries that are held (n_entries,)."""
+        parts = (self.region[held], self.place[held], self.weight[held])
+        return Entries.of(*parts, self.n_regions)
 
 
 def read_grid_4d(path: str | Path, where: str) -> tuple[Grid, int, float]:
@@ -147,14 +188,16 @@ def region_series(
     array, shape (n_volumes, n_regions)
         Weighted means; NaN for a region without a voxel.
     """
-    matrix = weights.matrix.tocsc()[:, np.flatnonzero(bold.mask)]
-    sums = np.zeros((bold.n_volumes, matrix.shape[0]))
-    covered = np.zeros(matrix.shape[0])
-    used = np.diff(matrix.indptr) > 0
+    region, voxel, weight = _held_weights(weights, bold.mask)
+    shape = (len(weights.total), bold.n_voxels)
+    matrix = sparse.csc_array((weight, (region, voxel)), shape=shape)
+    sums = np.zeros((bold.n_volumes, shape[0]))
+    covered = np.zeros(shape[0])
+    used = np.unique(voxel)
     if measured is not None:
-        used &= measured
-    places = np.flatnonzero(used)
-    for some in np.array_split(places, -(-len(places) // CHUNK) or 1):
+        used = used[measured[used]]
+    for start in range(0, len(used), CHUNK):
+        some = used[start : start + CHUNK]
         numbers = bold.values[:, some].astype(float)
         held = np.isfinite(numbers).all(axis=0) & (numbers != numbers[0]).any(axis=0)
         part = matrix[:, some[held]]
@@ -175,37 +218,55 @@ def read_region_series(
     """
     layout = read_layout(path, where)
     mask = _read_mask(mask_path, path, layout.grid, where)
-    matrix = weights.matrix.tocsc()[:, np.flatnonzero(mask)]
-    used = np.diff(matrix.indptr) > 0
-    index, matrix = _places(mask)[used], matrix[:, used]
-    sums, held, counted = _sum_regions(path, layout, where, index, matrix)
+    region, voxel, weight = _held_weights(weights, mask)
+    entries = Entries.of(region, _places(mask)[voxel], weight, len(weights.total))
+    means, held, counted = _average_entries(path, layout, where, entries)
     if (counted & ~held).any():
-        sums, _, _ = _sum_regions(path, layout, where, index[held], matrix[:, held])
-    with np.errstate(invalid="ignore"):
-        means = sums / matrix[:, held].sum(axis=1)
+        means, _, _ = _average_entries(path, layout, where, entries.take(held))
     return means * layout.slope + layout.intercept
 
 
-def _sum_regions(
-    path, layout: Layout, where: str, index: NDArray, matrix
+def _held_weights(weights: Weights, mask: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return region, voxel (counted within the mask) and weight of each entry in the mask."""
+    entries = weights.matrix.tocoo()
+    number = np.where(mask, np.cumsum(mask, dtype=np.int32).reshape(mask.shape), 0) - 1
+    voxel = number.ravel()[entries.col]
+    inside = voxel >= 0
+    return entries.row[inside], voxel[inside], entries.data[inside]
+
+
+def _average_entries(
+    path, layout: Layout, where: str, entries: Entries
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Sum stored numbers over regions; tell the voxels with a signal, and those that counted."""
-    matrix = matrix.tocsr()
-    sums = np.empty((layout.n_volumes, matrix.shape[0]))
-    finite = np.ones(len(index), dtype=bool)
-    changed, counted = np.zeros((2, len(index)), dtype=bool)
+    """Average stored numbers; tell the entries with a signal, and those that count without one.
+
+    Volumes are averaged as differences from the first, for which float32 is enough. Numbers
+    that are not finite, or constant at 0, add nothing to a sum and are left out of its weight.
+    """
+    wide = np.result_type(layout.dtype, np.float32)
+    means = np.empty((layout.n_volumes, entries.n_regions))
+    finite = np.ones(len(entries.place), dtype=bool)
+    # entries that have not changed so far: few after the second volume
+    still = np.arange(len(entries.place))
     first = None
-    for volume, row in zip(_volumes(path, layout, where), sums, strict=True):
-        numbers = volume.take(index)
-        first = numbers if first is None else first
-        changed |= numbers != first
-        if numbers.dtype.kind == "f":
-            valid = np.isfinite(numbers)
+    for volume, row in zip(_volumes(path, layout, where), means, strict=True):
+        numbers = volume.take(entries.place)
+        if first is None:
+            first = np.where(np.isfinite(numbers), numbers, 0).astype(wide)
+        apart = np.subtract(numbers, first, dtype=wide).astype(np.float32, copy=False)
+        still = still[apart[still] == 0]
+        row[:] = entries.sum(apart)
+        if not np.isfinite(row).all():
+            valid = np.isfinite(apart)
             finite &= valid
-            numbers = np.where(valid, numbers, 0)
-        counted |= numbers != 0
-        row[:] = matrix @ numbers
-    return sums, finite & changed, counted
+            row[:] = entries.sum(np.where(valid, apart, 0))
+    changed = np.ones(len(finite), dtype=bool)
+    changed[still] = False
+    held = finite & changed
+    means += entries.sum(first.astype(float))
+    with np.errstate(invalid="ignore"):
+        means /= entries.sum(held.astype(float))
+    return means, held, changed | (first != 0)
 
 
 def _read_mask(path: str | Path, bold: str | Path, grid: Grid, where: str) -> NDArray:

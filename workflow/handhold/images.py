@@ -145,7 +145,7 @@ def read_labels(path: str | Path, where: str) -> Volume:
     image = _load(path, where)
     grid = Grid(_atlas_affine(image, path, where), _one_volume(image, path, where))
     with _reading(path, where):
-        values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
+        values = np.asarray(image.dataobj).reshape(grid.shape)
     if not np.array_equal(values, np.round(values)):
         raise StudyError(
             f"{where}: {path} holds fractions, so that it is no label image. "
