@@ -45,7 +45,7 @@ STUDY = {
 # The same of simulated images, which alone has a section simulate.
 SIMULATED = {
     name: entry for name, entry in STUDY.items() if name not in spec.IDLE["simulated"]
-} | {"source": "simulated", "simulate": {}}
+} | {"source": "simulated", "simulate": {"protocol": {}, "noise": {}}}
 
 
 def study_of(path):
@@ -409,7 +409,7 @@ def used():
 def test_every_key_is_used(path, used):
     name = path.rpartition(".")[2]
     if path.startswith("simulate."):  # these become the fields of a cohort
-        assert re.search(rf"^    {name}: (int|float)", used, flags=re.MULTILINE)
+        assert re.search(rf"^    {name}: (int|float|str)", used, flags=re.MULTILINE)
     elif name.endswith("_template"):
         assert re.search(rf"""["']{name}["']""", used)
         assert '_template"' in used

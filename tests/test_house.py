@@ -131,10 +131,11 @@ LAYERS = {
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "design", "glm"),
+        *("phantom", "simulate", "scanner"),
     },
     # Files, figures, pages.
     "edge": {
-        *("io", "images", "atlases", "simulate", "study"),
+        *("io", "images", "atlases", "simulate_bids", "study"),
         *("extract", "provenance", "figures", "tables", "captions", "report"),
     },
 }
