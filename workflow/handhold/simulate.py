@@ -180,7 +180,7 @@ class Noise:
     thermal_sd: float = 0.7
     smooth_sd: float = 0.8
     smoothness_mm: float = 10.0
-    ar1: float = 0.5
+    ar1: float = 0.6
     drift_sd: float = 0.5
     physio_sd: float = 0.4
     motion_mm: float = 0.02
