@@ -45,7 +45,7 @@ STUDY = {
 # The same of simulated images, which alone has a section simulate.
 SIMULATED = {
     name: entry for name, entry in STUDY.items() if name not in spec.IDLE["simulated"]
-} | {"source": "simulated", "simulate": {}, "glm": {}, "confounds": {}}
+} | {"source": "simulated", "simulate": {"protocol": {}, "noise": {}}}
 
 # The same of a dataset, which alone has sections bids and events.
 BIDS = {
@@ -575,7 +575,7 @@ def used():
 def test_every_key_is_used(path, used):
     name = path.rpartition(".")[2]
     if path.startswith("simulate."):  # these become the fields of a cohort
-        assert re.search(rf"^    {name}: (int|float)", used, flags=re.MULTILINE)
+        assert re.search(rf"^    {name}: (int|float|str)", used, flags=re.MULTILINE)
     elif name.endswith("_template"):
         assert re.search(rf"""["']{name}["']""", used)
         assert '_template"' in used

@@ -130,15 +130,8 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *(
-            "coverage",
-            "collinearity",
-            "glm",
-            "events",
-            "phantom",
-            "simulate",
-            "scanner",
-        ),
+        *("coverage", "collinearity", "glm", "events"),
+        *("phantom", "simulate", "scanner"),
     },
     # Files, figures, pages.
     "edge": {

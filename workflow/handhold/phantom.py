@@ -69,7 +69,7 @@ FADE = (0.7, 0.9)
 WHITE_BRIGHTNESS, FLUID_BRIGHTNESS = 0.8, 1.25
 # The signal drops out around the air of the sphenoid sinus: centre and standard deviations of
 # a Gaussian (mm, MNI) that covers the orbital and subgenual cortex.
-DROPOUT_CENTRE, DROPOUT_SD = (0.0, 36.0, -22.0), (18.0, 16.0, 13.0)
+DROPOUT_CENTRE, DROPOUT_SD = (0.0, 34.0, -20.0), (22.0, 18.0, 14.0)
 
 
 def demo_receptor(points: NDArray) -> NDArray:

@@ -37,7 +37,7 @@ SLICE_TIME_REF = 0.5
 # the noise, which makes it harmless; a finer step fills the disk with digits of noise.
 GREY_INTENSITY, STEP = 1000.0, 1000.0 / 128
 # Voxels that lose more than this share of their signal fall out of the brain mask.
-MASKED_LOSS = 0.75
+MASKED_LOSS = 0.6
 # Drift is slower than this (s), as fMRIPrep's cosines are.
 DRIFT_S = 128.0
 # Fluid pulsates so many times as strongly as the brain.

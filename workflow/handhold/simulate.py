@@ -177,17 +177,17 @@ class Noise:
         Standard deviation between people of that share.
     """
 
-    thermal_sd: float = 0.8
-    smooth_sd: float = 0.5
+    thermal_sd: float = 0.7
+    smooth_sd: float = 0.8
     smoothness_mm: float = 10.0
-    ar1: float = 0.4
+    ar1: float = 0.6
     drift_sd: float = 0.5
-    physio_sd: float = 0.3
+    physio_sd: float = 0.4
     motion_mm: float = 0.02
     n_spikes: float = 2.0
     spike_mm: float = 0.8
     motion_percent: float = 0.5
-    dropout: float = 0.5
+    dropout: float = 0.6
     dropout_sd: float = 0.2
 
     def faults(self) -> list[str]:
@@ -268,8 +268,8 @@ class Cohort:
     base_attenuation: float = 0.03
     spread: float = 0.8
     stranger_fraction: float = 0.4
-    regional_sd: float = 0.08
-    idiosyncratic_sd: float = 0.1
+    regional_sd: float = 0.12
+    idiosyncratic_sd: float = 0.2
     smoothness_mm: float = 10.0
     tracking_r: float = 0.8
     mean_relief: float = 20.0
