@@ -1,9 +1,10 @@
 """Which runs a BIDS dataset and its fMRIPrep derivatives hold, each folder walked once."""
 
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -77,13 +78,13 @@ def index_runs(bids: dict) -> Index:
     """
     raw = _walk(bids["dataset"], "bids.dataset")
     derivative = _walk(bids["derivatives"], "bids.derivatives", _explain_derivatives)
-    _require_preprocessed(derivative)
-    wanted = _of_task([*raw.files, *derivative.files], bids)
-    chosen, excluded = _choose_people(raw, derivative, wanted, bids)
-    wanted = [file for file in wanted if file.subject in chosen]
-    bold = _choose_bold(wanted, bids)
-    started = {**_raw_runs(wanted, raw), **bold}
-    table = _join(raw, derivative, bold, started, bids)
+    _require_preprocessed(derivative, bids)
+    wanted = [_of_task(tree.files, bids) for tree in (raw, derivative)]
+    chosen, excluded = _choose_people(raw, derivative, sum(wanted, []), bids)
+    people = set(chosen)
+    original, preprocessed = ([f for f in own if f.subject in people] for own in wanted)
+    bold = _choose_bold(preprocessed, bids)
+    table = _join(raw, derivative, bold, {**_raw_runs(original), **bold}, bids)
     idle = [subject for subject in chosen if subject not in set(table["subject"])]
     excluded += [
         (subject, "subject", 0, f"no run of {_name(bids)}") for subject in idle
@@ -121,7 +122,8 @@ def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.Da
     raw = _walk(dataset, "bids.dataset")
     times, faults = _repetition_times(raw.files)
     rows = []
-    for file in _raw_runs(_of_task(raw.files, bids), raw).values():
+    _require_label("bids.task", task, raw.files, "task")
+    for file in _raw_runs(_of_task(raw.files, bids)).values():
         nearby = raw.near(file.subject)
         sidecar, _ = _sidecar(nearby, file.entities, times, faults)
         events = _one(_events(nearby, file.entities), "events files", file, faults)
@@ -171,18 +173,21 @@ def read_events(path: str | Path, where: str) -> pd.DataFrame:
             f"{where}: {path} has no column onset in its header ({found}). An events file is "
             "separated by tabs and begins with onset and duration (BIDS)."
         )
-    wide = [number for number, cells in lines if any(cells[len(header) :])]
+    width = len(header)
+    wide = [number for number, cells in lines if any(cells[width:])]
     if wide:
         raise StudyError(
             f"{where}: {path} has more cells than the header's {len(header)} in "
             f"{len(wide)} lines (first: {wide[0]}), so that columns cannot be told apart. Mend the "
             "tabs of these lines."
         )
-    width = len(header)
-    rows = [(cells + [""] * width)[:width] for _, cells in lines[1:]]
+    rows = [
+        [math.nan if cell in MISSING else cell for cell in cells[:width]]
+        + [math.nan] * (width - len(cells))
+        for _, cells in lines[1:]
+    ]
     numbers = [number for number, _ in lines[1:]]
-    table = pd.DataFrame(rows, columns=header, index=numbers, dtype=object)
-    return table.mask(table.isin(MISSING))
+    return pd.DataFrame(rows, columns=header, index=numbers, dtype=object)
 
 
 def repetition_time(run: pd.Series | dict) -> float:
@@ -297,10 +302,13 @@ def _scan(folder: Path, depth: int) -> tuple[list[_File], list[str]]:
 def _parse(name: str, path: str, depth: int) -> _File | None:
     """Read the entities of a file's name, in whatever order they stand."""
     stem, _, extension = name.partition(".")
-    *pairs, suffix = stem.split("_")
+    head, _, suffix = stem.rpartition("_")
     if suffix not in SUFFIXES:
         return None
-    entities = {key: value for key, _, value in (pair.partition("-") for pair in pairs)}
+    entities = {
+        key: value
+        for key, _, value in (pair.partition("-") for pair in head.split("_"))
+    }
     run = entities.get("run")
     if run is not None:
         entities["run"] = same_label(run)
@@ -352,42 +360,48 @@ def _is_bold(file: _File) -> bool:
     )
 
 
-def _require_preprocessed(derivative: _Tree) -> None:
-    if any(_is_bold(file) for file in derivative.files):
-        return
-    raw = sum(f.suffix == "bold" and f.extension in IMAGES for f in derivative.files)
-    raise StudyError(
-        f"{derivative.root} (bids.derivatives) holds {len(derivative.people)} subjects and no "
-        f"*_desc-preproc_bold image ({raw} other BOLD images: "
-        f"{'a raw dataset?' if raw else 'surfaces only, or another pipeline?'}). "
-        f"{_explain_derivatives(derivative.root)}"
-    )
+def _require_preprocessed(derivative: _Tree, bids: dict) -> None:
+    """Refuse derivatives without the task and session, and say what they hold."""
+    images = [file for file in derivative.files if _is_bold(file)]
+    if not images:
+        raw = sum(
+            f.suffix == "bold" and f.extension in IMAGES for f in derivative.files
+        )
+        raise StudyError(
+            f"{derivative.root} (bids.derivatives) holds {len(derivative.people)} subjects and no "
+            f"*_desc-preproc_bold image ({raw} other BOLD images: "
+            f"{'a raw dataset?' if raw else 'surfaces only, or another pipeline?'}). "
+            f"{_explain_derivatives(derivative.root)}"
+        )
+    _require_label("bids.task", bids["task"], images, "task")
+    own = [file for file in images if file.entities.get("task") == bids["task"]]
+    if bids.get("session") is not None:
+        _require_label("bids.session", _plain(bids["session"]), own, "ses")
 
 
 def _of_task(files: list[_File], bids: dict) -> list[_File]:
-    """Return the files of the task and session, of single runs."""
-    runs = [file for file in files if file.depth == 3 and "task" in file.entities]
-    own = [file for file in runs if file.entities["task"] == bids["task"]]
-    if not own:
-        _refuse_label("bids.task", bids["task"], (f.entities["task"] for f in runs))
-    if bids.get("session") is None:
-        return own
-    session = _plain(bids["session"])
-    kept = [file for file in own if file.entities.get("ses") == session]
-    if not kept:
-        _refuse_label("bids.session", session, (f.entities.get("ses") for f in own))
-    return kept
+    """Return the files of single runs of the task and session."""
+    session = bids.get("session")
+    return [
+        file
+        for file in files
+        if file.depth == 3
+        and file.entities.get("task") == bids["task"]
+        and (session is None or file.entities.get("ses") == _plain(session))
+    ]
 
 
-def _refuse_label(key: str, label: str, labels: Iterable[str | None]) -> None:
+def _require_label(key: str, label: str, files: list[_File], entity: str) -> None:
     """Refuse a label that no file has, with what there is."""
-    counts = Counter(labels)
+    counts = Counter(file.entities.get(entity) for file in files)
+    if label in counts:
+        return
     known = sorted(name for name in counts if name is not None)
-    listed = ", ".join(f"{name} ({counts[name]} files)" for name in known)
-    bare = f"; {counts[None]} files have none" if counts[None] else ""
+    listed = [f"{name} ({counts[name]})" for name in known]
+    listed += [f"without {entity}- ({counts[None]})"] if counts[None] else []
     raise StudyError(
-        f"no file has the label {label} ({key}); {advise(label, known) if known else ''} "
-        f"There are: {listed or 'none'}{bare}."
+        f"no file has {entity}-{label} ({key}); {advise(label, known)}. Files by {entity}-: "
+        f"{', '.join(listed)}."
     )
 
 
@@ -432,21 +446,17 @@ def _choose_people(
 
 def _choose_bold(files: list[_File], bids: dict) -> dict[tuple, _File]:
     """Return the preprocessed BOLD of each run in the chosen space and resolution."""
-    images = [file for file in files if _is_bold(file)]
-    own = [f for f in images if f.entities.get("space") == bids["space"]]
-    if images and not own:
-        _refuse_label(
-            "bids.space", bids["space"], (f.entities.get("space") for f in images)
-        )
-    if own and bids.get("resolution") is not None:
+    own = [file for file in files if _is_bold(file)]
+    if own:
+        _require_label("bids.space", bids["space"], own, "space")
+    own = [file for file in own if file.entities.get("space") == bids["space"]]
+    if bids.get("resolution") is not None:
         label = _plain(bids["resolution"])
-        labels = {label, None} if label == NATIVE else {label}
-        kept = [f for f in own if f.entities.get("res") in labels]
-        if not kept:
-            _refuse_label(
-                "bids.resolution", label, (f.entities.get("res") for f in own)
-            )
-        own = kept
+        bare = label == NATIVE and any("res" not in file.entities for file in own)
+        if own and not bare:
+            _require_label("bids.resolution", label, own, "res")
+        labels = {label, None} if bare else {label}
+        own = [file for file in own if file.entities.get("res") in labels]
     runs: dict[tuple, list[_File]] = {}
     for file in own:
         runs.setdefault(_key(file), []).append(file)
@@ -486,12 +496,11 @@ def _labels(file: _File) -> dict[str, str | None]:
     return dict(zip(RUN, labels, strict=True))
 
 
-def _raw_runs(files: list[_File], raw: _Tree) -> dict[tuple, _File]:
+def _raw_runs(files: list[_File]) -> dict[tuple, _File]:
     """Return one file of each run of the raw tree: of its events or its BOLD."""
-    own = set(map(id, raw.files))
     runs: dict[tuple, _File] = {}
     for file in files:
-        if id(file) in own and file.suffix in ("bold", "events"):
+        if file.suffix in ("bold", "events"):
             runs.setdefault(_key(file), file)
     return runs
 
@@ -680,10 +689,10 @@ def _read_time(path: str) -> tuple[float | None, str | None]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         if text.startswith(POINTER):
-            return float("nan"), None
+            return math.nan, None
         content = json.loads(text)
     except FileNotFoundError:
-        return float("nan"), None
+        return math.nan, None
     except ValueError as error:
         return None, f"{path} is not JSON ({error})"
     seconds = content.get("RepetitionTime") if isinstance(content, dict) else None
@@ -703,7 +712,7 @@ def _sorted(rows: list[dict], columns: list[str]) -> pd.DataFrame:
 
     def place(row: dict) -> tuple:
         run = row["run"] or ""
-        number = int(run) if run.isdecimal() else float("inf")
+        number = int(run) if run.isdecimal() else math.inf
         return (row["subject"], row["session"] or "", number, run)
 
     ordered = sorted(rows, key=place)
