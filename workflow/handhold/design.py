@@ -46,6 +46,9 @@ SIGNALS = {
 DRIFTS = ("drift_", "cosine")
 # Length of nilearn's response kernels.
 RESPONSE_S = 32.0
+# Columns of a design are of the order of 1. What nilearn adds to one without full rank stays
+# below this, and would turn a zero column into a random one.
+ROUNDING = 1e-11
 # An event of which censoring leaves less than this share of the response (its sum of squares)
 # tells of the remnant.
 REMNANT = 0.5
@@ -377,6 +380,7 @@ def design_run(
             min_onset=glm["min_onset_s"],
             oversampling=glm["oversampling"],
         )
+    table = table.mask(table.abs() < ROUNDING, 0)
     _require_some_response(table, events, times, where)
     cells = events["condition"].notna()
     trials = events[cells] if glm["single_trials"] else events[:0]
@@ -651,8 +655,8 @@ def require_estimable(
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise StudyError(
-            f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in the designs of "
-            f"{len(runs)} runs, so that effects cannot be estimated:\n{listed}\n"
+            f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in the designs "
+            f"(of {len(runs)} runs), so that effects cannot be estimated:\n{listed}\n"
             "Exclude the subjects in bids.exclude, with the reason; or take fewer confounds "
             "(confounds.strategy, confounds.motion), raise the thresholds of scrubbing, or do "
             "not model trial types apart that always follow each other (events.others, "
