@@ -71,9 +71,9 @@ RATED = {**BIDS, "ratings": {"higher_is": "more_unpleasant", "events": {}}}
 def study_of(path):
     """Return the study in which a key has an effect."""
     section = re.split(r"[.\[]", path)[0]
-    if section in ("bids", "events", "glm", "confounds") or path.startswith(
-        "ratings.events"
-    ):
+    if path.startswith("ratings.events"):
+        return RATED
+    if section in ("bids", "events", "glm", "confounds"):
         return BIDS
     return SIMULATED if section == "simulate" else STUDY
 

@@ -80,7 +80,7 @@ def index_runs(bids: dict) -> Index:
     derivative = _walk(bids["derivatives"], "bids.derivatives", _explain_derivatives)
     _require_preprocessed(derivative, bids)
     wanted = [_of_task(tree.files, bids) for tree in (raw, derivative)]
-    chosen, excluded = _choose_people(raw, derivative, sum(wanted, []), bids)
+    chosen, excluded = _choose_people(raw, derivative, [*wanted[0], *wanted[1]], bids)
     people = set(chosen)
     original, preprocessed = ([f for f in own if f.subject in people] for own in wanted)
     bold = _choose_bold(preprocessed, bids)
