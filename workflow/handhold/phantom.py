@@ -59,7 +59,7 @@ DECOY_SEEDS = (1, 2)
 # 0.4 %, and a node stands for several voxels.
 NODE_SPACING = 1.25
 # Where the kernel ends, in its standard deviations; the nodes reach so far past the brain.
-TRUNCATE = 4.0
+TRUNCATE = 3.75
 SD_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
 
 # Where a tissue class reaches the first share the response begins to fade, and at the second

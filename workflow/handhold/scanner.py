@@ -112,7 +112,7 @@ def peak_response(duration_s: float = PEAK_DURATION_S) -> float:
     Examples
     --------
     >>> round(peak_response(), 3)
-    0.898
+    0.968
     """
     times = np.arange(0, RESPONSE_END_S + duration_s, 0.01)
     return float(respond(np.zeros(1), np.array([duration_s]), times).max())

@@ -22,6 +22,8 @@ TASK, SPACE = "handholding", "MNI152NLin2009cAsym"
 DERIVATIVES = "derivatives/fmriprep"
 TEMPLATE = "template.npz"
 RUNS = (1, 2, 3)
+# The files of a run that an analysis reads.
+RUN_COLUMNS = ("bold", "mask", "confounds", "events", "sidecar")
 # What stands beside the datasets and is none of BIDS's business.
 BIDSIGNORE = f"{TEMPLATE}\ntruth.json\nreceptor.*\ndecoy_*\n"
 # Noise hardly compresses: the lowest level costs a few percent in size and saves time.
@@ -129,21 +131,14 @@ def runs_table(cohort: Cohort, folder: str | Path) -> pd.DataFrame:
     Returns a row per run, all text: columns subject, session (NaN), run, bold, mask,
     confounds, events and sidecar (of the preprocessed series), paths beginning with `folder`.
     """
-    rows = [
-        {
-            "subject": subject,
-            "session": np.nan,
-            "run": str(run),
-            **{
-                kind: f"{folder}/{path}"
-                for kind, path in _run_files(cohort, subject, run).items()
-                if kind in ("bold", "mask", "confounds", "events", "sidecar")
-            },
-        }
-        for subject in simulate.subjects(cohort.n_subjects)
-        for run in RUNS
-    ]
-    return pd.DataFrame(rows).astype({"session": object})
+    rows = []
+    for subject in simulate.subjects(cohort.n_subjects):
+        for run in RUNS:
+            files = _run_files(cohort, subject, run)
+            paths = [f"{folder}/{files[kind]}" for kind in RUN_COLUMNS]
+            rows.append((subject, np.nan, str(run), *paths))
+    columns = ["subject", "session", "run", *RUN_COLUMNS]
+    return pd.DataFrame(rows, columns=columns).astype({"session": object})
 
 
 def subject_files(cohort: Cohort, subject: str) -> list[str]:
@@ -315,24 +310,28 @@ def write_subject(cohort: Cohort, index: int, folder: str | Path) -> None:
 
 
 def plan(cohort: Cohort) -> Template:
-    """Lay out what all subjects share, on the grid and in the tissues of nilearn's template."""
-    from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
-
-    mask, affine = standard_brain(cohort.voxel_size_mm)
-    grey, white = (
-        np.clip(np.asarray(load(resolution=cohort.voxel_size_mm).dataobj)[mask], 0, 1)
-        for load in (load_mni152_gm_template, load_mni152_wm_template)
-    )
-    fluid = np.clip(1 - grey - white, 0, 1)
+    """Lay out what all subjects share, in nilearn's brain."""
+    mask, affine, white, fluid = standard_tissues(cohort.voxel_size_mm)
     return simulate.plan(cohort, mask, affine, white=white, fluid=fluid)
 
 
-def standard_brain(voxel_size_mm: int) -> tuple[NDArray, NDArray]:
-    """Return nilearn's MNI152 brain mask and its affine at a voxel size (mm)."""
-    from nilearn.datasets import load_mni152_brain_mask
+def standard_tissues(
+    voxel_size_mm: int,
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return brain and tissues of nilearn's MNI152 template at a voxel size (mm).
 
-    image = load_mni152_brain_mask(resolution=voxel_size_mm)
-    return np.asarray(image.dataobj) > 0, image.affine
+    Returns the brain mask, shape (nx, ny, nz), its affine, and the shares of white matter and
+    of fluid (what is neither grey nor white) in its voxels, shape (n_voxels,).
+    """
+    from nilearn import datasets
+
+    brain = datasets.load_mni152_brain_mask(resolution=voxel_size_mm)
+    mask = np.asarray(brain.dataobj) > 0
+    grey, white = (
+        np.clip(np.asarray(load(resolution=voxel_size_mm).dataobj)[mask], 0, 1)
+        for load in (datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
+    )
+    return mask, brain.affine, white, np.clip(1 - grey - white, 0, 1)
 
 
 def read_template(folder: str | Path) -> Template:
@@ -344,7 +343,6 @@ def read_template(folder: str | Path) -> Template:
 def _sidecars(cohort: Cohort, files: dict[str, str]) -> dict[str, dict]:
     timing = {"TaskName": TASK, "RepetitionTime": cohort.protocol.tr_s}
     sources = {"Sources": [f"bids:raw:{files['raw']}"]}
-    # The steps are of the scanner; what is read is scaled to intensities.
     return {
         "raw_sidecar": {
             **timing,
