@@ -80,7 +80,7 @@ def index_runs(bids: dict) -> Index:
     derivative = _walk(bids["derivatives"], "bids.derivatives", _explain_derivatives)
     _require_preprocessed(derivative, bids)
     wanted = [_of_task(tree.files, bids) for tree in (raw, derivative)]
-    chosen, excluded = _choose_people(raw, derivative, sum(wanted, []), bids)
+    chosen, excluded = _choose_people(raw, derivative, [*wanted[0], *wanted[1]], bids)
     people = set(chosen)
     original, preprocessed = ([f for f in own if f.subject in people] for own in wanted)
     bold = _choose_bold(preprocessed, bids)
@@ -158,7 +158,7 @@ def read_events(path: str | Path, where: str) -> pd.DataFrame:
     text = _read_text(path, where)
     lines = [
         (number, [_cell(cell) for cell in line.split("\t")])
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
     ]
     if not lines:
@@ -399,9 +399,9 @@ def _require_label(key: str, label: str, files: list[_File], entity: str) -> Non
     known = sorted(name for name in counts if name is not None)
     listed = [f"{name} ({counts[name]})" for name in known]
     listed += [f"without {entity}- ({counts[None]})"] if counts[None] else []
+    near = advise(label, known) if known else f"none has {entity}-"
     raise StudyError(
-        f"no file has {entity}-{label} ({key}); {advise(label, known)}. Files by {entity}-: "
-        f"{', '.join(listed)}."
+        f"no file has {entity}-{label} ({key}; {near}). Files by {entity}-: {', '.join(listed)}."
     )
 
 
