@@ -13,8 +13,6 @@ from handhold.events import name_run, run_keys, tidy_events
 
 SPACE = "MNI152NLin2009cAsym"
 TABLE = "onset\tduration\ttrial_type\n1\t2\tthreat\n9\t2\tsafe\n"
-# As bytes of an image: more than a pointer of git-annex has.
-LARGE = b"\0" * 40000
 ANNEXED = "/annex/objects/MD5E-s1234--0123456789abcdef.nii.gz\n"
 
 
@@ -33,7 +31,7 @@ def section(root, **changes):
     return {key: value for key, value in bids.items() if value is not None}
 
 
-def write(path, content=LARGE):
+def write(path, content=b""):
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, dict):
         content = json.dumps(content)
@@ -476,15 +474,16 @@ def test_the_sidecar_beside_the_bold_comes_first(tmp_path):
 def test_sidecars_are_inherited_and_the_nearer_one_counts(tmp_path):
     root = sidecars_removed(write_study(tmp_path))
     top = write(root / "task-hands_bold.json", {"RepetitionTime": 2})
+    run = write(root / "task-hands_run-2_bold.json", {"RepetitionTime": 3})
     write(root / "task-rest_bold.json", {"RepetitionTime": 1})
     write(root / "sub-01/func/sub-01_task-hands_run-1_bold.json", {"EchoTime": 0.03})
     second = {"RepetitionTime": 2.5}
     near = write(root / "sub-02/sub-02_task-hands_bold.json", second)
     runs = index_runs(section(root)).runs
-    paths = [top, top, near, near, top, top]
+    paths = [top, run, near, near, top, run]
     assert runs["sidecar"].tolist() == [str(path) for path in paths]
     times = [repetition_time(row) for _, row in runs.iterrows()]
-    assert times == [2, 2, 2.5, 2.5, 2, 2]
+    assert times == [2, 3, 2.5, 2.5, 2, 3]
 
 
 def test_repetition_times_that_disagree_are_refused(tmp_path):
@@ -604,6 +603,13 @@ def test_many_files_of_the_annex_are_counted(tmp_path):
     # of whoever is left out nothing needs to be there
     kept = section(root, participant_label=["01"])
     assert refusal(kept).startswith("4 of 10 files")
+
+
+def test_a_file_that_is_no_pointer_is_content(tmp_path):
+    root = write_study(tmp_path)
+    for number, path in enumerate(sorted(root.rglob("*_desc-*.nii.gz"))):
+        write(path, "n" * number + ANNEXED if number else b"\0" * 40000)
+    assert len(index_runs(section(root)).runs) == 6
 
 
 def test_a_link_to_content_is_content(tmp_path):
@@ -795,6 +801,58 @@ def test_ds002320_parses(shared_data):
     assert len(tidy) == 41
     cells = pd.concat(tidy.values())["regressor"].value_counts()
     assert cells.to_dict() == {"shock": 314, "alone_threat": 246, "alone_safe": 246}
+
+
+def preprocess(root, runs):
+    """Write the names of derivatives of runs, and return their folder."""
+    for subject, session, run in run_keys(runs):
+        assert session is None
+        write_derivative(root, f"sub-{subject}_task-hands_run-{run}")
+    for path in [*root.rglob("*task-hands*")]:
+        path.rename(path.with_name(path.name.replace("hands", TASKS[root.name])))
+    return str(root / "derivatives/fmriprep")
+
+
+TASKS = {"ds000108": "Emotionregulation", "ds002320": "circles"}
+# From the README of the dataset: events, but no BOLD.
+UNSCANNED = ["24 05", "28 06", "29 06", "34 06"]
+
+
+def test_ds000108_has_four_runs_without_bold(shared_data, tmp_path):
+    dataset = shared_data / "bids/ds000108"
+    runs = list_events(dataset, TASKS["ds000108"])
+    scanned = ~(runs["subject"] + " " + runs["run"]).isin(UNSCANNED)
+    bids = section(
+        dataset,
+        task=TASKS["ds000108"],
+        derivatives=preprocess(tmp_path / "ds000108", runs[scanned]),
+    )
+    found = lines(refusal(bids))
+    assert found == [
+        f"sub-{run[:2]} run-{run[3:]}: no preprocessed BOLD in space-{SPACE}"
+        for run in UNSCANNED
+    ]
+    index = index_runs({**bids, "incomplete_runs": "drop_run"})
+    assert len(index.runs) == 200
+    assert len(index.subjects) == 34
+    assert index.excluded["what"].tolist() == ["run"] * 4
+    index = index_runs({**bids, "incomplete_runs": "drop_subject"})
+    assert len(index.runs) == 30 * 6
+    assert index.excluded["n"].tolist() == [6] * 4
+
+
+def test_ds002320_has_a_subject_without_events(shared_data, tmp_path):
+    dataset = shared_data / "bids/ds002320"
+    runs = list_events(dataset, "circles")
+    derivatives = preprocess(tmp_path / "ds002320", runs)
+    bids = section(dataset, task="circles", derivatives=derivatives)
+    found = lines(refusal(bids))
+    assert found == [f"sub-16 run-0{n}: no events file" for n in range(1, 6)]
+    index = index_runs({**bids, "incomplete_runs": "drop_run"})
+    assert len(index.runs) == 41
+    assert index.excluded[["subject", "what", "n"]].to_numpy().tolist() == [
+        ["16", "subject", 5]
+    ]
 
 
 @pytest.mark.parametrize("dataset", ["ds000108", "ds002320"])
