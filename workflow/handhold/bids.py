@@ -158,7 +158,7 @@ def read_events(path: str | Path, where: str) -> pd.DataFrame:
     text = _read_text(path, where)
     lines = [
         (number, [_cell(cell) for cell in line.split("\t")])
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
     ]
     if not lines:
@@ -399,9 +399,9 @@ def _require_label(key: str, label: str, files: list[_File], entity: str) -> Non
     known = sorted(name for name in counts if name is not None)
     listed = [f"{name} ({counts[name]})" for name in known]
     listed += [f"without {entity}- ({counts[None]})"] if counts[None] else []
+    near = advise(label, known) if known else f"none has {entity}-"
     raise StudyError(
-        f"no file has {entity}-{label} ({key}); {advise(label, known)}. Files by {entity}-: "
-        f"{', '.join(listed)}."
+        f"no file has {entity}-{label} ({key}; {near}). Files by {entity}-: {', '.join(listed)}."
     )
 
 
