@@ -654,7 +654,7 @@ def test_the_warning_of_a_run_is_its_fault(rng):
 
 @pytest.mark.parametrize(
     ("period", "low", "high"),
-    [(20, 0.0, 0.05), (128, 0.3, 0.7), (200, 0.8, 1.0)],  # the cut-off is at 128 s
+    [(20, 0.0, 0.05), (128, 0.25, 0.7), (200, 0.8, 1.0)],  # the cut-off is at 128 s
 )
 def test_the_high_pass_takes_slow_blocks(period, low, high):
     n_volumes = 300

@@ -56,7 +56,7 @@ REMNANT = 0.5
 TASK_MOTION = 0.5
 # Blocks of 60 s that recur at the cut-off itself (128 s) lose .3 to .6 of their variance, by their
 # phase; trials of two cues in random order about .1.
-HIGH_PASS_LOSS = 0.3
+HIGH_PASS_LOSS = 0.25
 
 # Parts of a design that are names.
 TEXTS = ("columns", "cells", "trial_of")
