@@ -200,7 +200,7 @@ class _Entries:
     """Weights of voxels in regions, entry by entry, sorted by `region` (n_entries,).
 
     `place` (n_entries,), where the voxel lies in a volume as stored; `weight` (n_entries,),
-    mm^3, float32; `starts`, the first entry of each region that has any; `n_regions`.
+    mm^3; `starts`, the first entry of each region that has any; `n_regions`.
     """
 
     region: NDArray
@@ -217,14 +217,13 @@ class _Entries:
         order = np.lexsort((place, region))
         region = region[order]
         starts = np.flatnonzero(np.diff(region, prepend=-1))
-        weight = weight[order].astype(np.float32)
-        return cls(region, place[order], weight, starts, n_regions)
+        return cls(region, place[order], weight[order], starts, n_regions)
 
     def sum(self, numbers: NDArray) -> NDArray:
         """Sum numbers (n_entries,) by weight, shape (n_regions,)."""
-        sums = np.zeros(self.n_regions, numbers.dtype)
+        sums = np.zeros(self.n_regions)
         if len(self.starts):
-            weighted = numbers * self.weight
+            weighted = np.multiply(numbers, self.weight, dtype=float)
             # infinities of both signs meet in one region: it is not finite, and shows it
             with np.errstate(invalid="ignore"):
                 sums[self.region[self.starts]] = np.add.reduceat(weighted, self.starts)
@@ -241,10 +240,9 @@ def _average_entries(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Average stored numbers; tell the entries with a signal, and those that count without one.
 
-    Volumes are averaged as differences from the first, for which float32 is enough. Numbers
-    that are not finite, or constant at 0, add nothing to a sum and are left out of its weight.
+    Numbers that are not finite, or constant at 0, add nothing to a sum and are left out of its
+    weight.
     """
-    wide = np.result_type(layout.dtype, np.float32)
     means = np.empty((layout.n_volumes, entries.n_regions))
     finite = np.ones(len(entries.place), dtype=bool)
     # entries that have not changed so far: few after the second volume
@@ -252,21 +250,19 @@ def _average_entries(
     first = None
     for volume, row in zip(_volumes(path, layout, where), means, strict=True):
         numbers = volume.take(entries.place)
-        if first is None:
-            first = np.where(np.isfinite(numbers), numbers, 0).astype(wide)
-        apart = np.subtract(numbers, first, dtype=wide).astype(np.float32, copy=False)
-        still = still[apart[still] == 0]
-        row[:] = entries.sum(apart)
+        row[:] = entries.sum(numbers)
         if not np.isfinite(row).all():
-            valid = np.isfinite(apart)
+            valid = np.isfinite(numbers)
             finite &= valid
-            row[:] = entries.sum(np.where(valid, apart, 0))
+            numbers = np.where(valid, numbers, 0)
+            row[:] = entries.sum(numbers)
+        first = numbers if first is None else first
+        still = still[numbers[still] == first[still]]
     changed = np.ones(len(finite), dtype=bool)
     changed[still] = False
     held = finite & changed
-    means += entries.sum(first.astype(float))
     with np.errstate(invalid="ignore"):
-        means /= entries.sum(held.astype(float))
+        means /= entries.sum(held)
     return means, held, changed | (first != 0)
 
 
