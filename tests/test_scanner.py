@@ -70,8 +70,11 @@ def test_an_endless_event_reaches_1_and_the_peak_is_that_of_nilearn():
 
 @pytest.mark.parametrize("ratings", ["block", "trial"])
 def test_what_is_planted_is_what_nilearns_design_finds(ratings):
-    cohort = Cohort(n_subjects=2, noise=SILENT, ratings=ratings)
+    # where signal drops out, effects are a percentage of what is left
+    noise = replace(SILENT, dropout=0.9)
+    cohort = Cohort(n_subjects=2, noise=noise, ratings=ratings)
     template = box(cohort)
+    assert phantom.dropout_pattern(template.points).max() > 0.3
     found = {}
     for run in (1, 2, 3):
         scan = scanner.scan_run(cohort, 1, run, template)
