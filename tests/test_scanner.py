@@ -273,8 +273,11 @@ def test_confounds_are_measured_in_the_series(confounds):
     change = np.diff(series[:, inside], axis=0)
     dvars = np.sqrt((change**2).mean(axis=1))
     np.testing.assert_allclose(table["dvars"][1:], dvars, rtol=1e-4)
-    # Standardised, a change as large as the typical one is 1: its median is little less.
-    assert 0.85 < table["std_dvars"].median() < 1.05
+    # A change of an AR(1) series has the standard deviation sd * sqrt(2 (1 - rho)).
+    sds = series[:, inside].std(axis=0)
+    rhos = [np.corrcoef(voxel[1:], voxel[:-1])[0, 1] for voxel in series[:, inside].T]
+    expected = (sds * np.sqrt(2 * (1 - np.array(rhos)))).mean()
+    np.testing.assert_allclose(table["std_dvars"][1:], dvars / expected, rtol=0.02)
     for name in ("trans_x", "rot_z", "csf"):
         values = table[name].to_numpy()
         np.testing.assert_allclose(table[f"{name}_power2"], values**2)
