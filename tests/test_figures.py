@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import results_tables as example
 
-from handhold import figures
+from handhold import drawing, figures, figures_quality, tables
 
 UNIT = "% signal change"
 HOSTILE = '<script>alert("1")</script> $\\frac{1$ 手 ' + "x" * 200
@@ -76,7 +76,7 @@ def test_only_hypothesised_rois_of_both_sides_are_drawn():
             "role": ["hypothesised", "detail", "detail", "detail", "hypothesised"],
         }
     )
-    assert list(figures.select_rois(table).index) == [0]
+    assert list(drawing.select_rois(table).index) == [0]
 
 
 def test_tracking_pairs_each_subject_with_its_own_relief(study):
@@ -107,8 +107,8 @@ def test_tracking_pairs_each_subject_with_its_own_relief(study):
         offset + slope * ends.get_xdata(), rel=1e-9
     )
     title = axes.get_title(loc="left")
-    assert figures.tables.display(row["effect"], "r") in title
-    assert figures.tables.display(row["p_fwe"], "p") in title
+    assert tables.display(row["effect"], "r") in title
+    assert tables.display(row["p_fwe"], "p") in title
 
 
 def test_the_sign_of_relief_is_told_whatever_its_label(study):
@@ -171,13 +171,13 @@ def test_the_target_stands_on_top_of_the_panel(rng):
     ends = [[float(band[0][0]), float(band[1][0])] for band in bands]
     assert ends == [[-0.22, 0.24]] * len(tests)
     words = [text.get_text() for text in axes.texts]
-    assert all(figures.tables.display(p, "p") in words for p in tests["p_fwe"])
+    assert all(tables.display(p, "p") in words for p in tests["p_fwe"])
 
 
 @pytest.mark.parametrize("n", [24, 200])
 def test_coverage_shows_every_cell_and_marks_the_low_ones(rng, n):
     rois = example.regions(rng, n)
-    figure = drawn(figures.draw_coverage(rois, 0.8))
+    figure = drawn(figures_quality.draw_coverage(rois, 0.8))
     axes = figure.axes[0]
     shown = np.asarray(axes.images[0].get_array())
     assert shown.shape == (len(example.ROIS), n)
@@ -247,14 +247,14 @@ def test_tables_without_a_number_are_drawn_as_such(study):
     structure = np.array(["cortex", "cortex", "subcortex", "subcortex"])
     drawn(figures.draw_correspondence(empty, empty, structure, empty, row))
     rois = example.regions(rng, 3).assign(coverage="n/a")
-    drawn(figures.draw_coverage(rois, 0.8))
+    drawn(figures_quality.draw_coverage(rois, 0.8))
 
 
 def test_a_hostile_name_is_drawn_as_letters(rng, tmp_path):
     attenuation = example.attenuation(rng, 5, rois=(HOSTILE,), contrasts=("$partner",))
     tests = example.attenuation_tests(attenuation, rng)
     figure = figures.draw_attenuation(attenuation, tests, "$\\unit")
-    figures.save(figure, tmp_path / "figure")
+    drawing.save(figure, tmp_path / "figure")
     assert "<script" not in (tmp_path / "figure.svg").read_text("utf-8")
 
 
@@ -262,7 +262,7 @@ def test_the_same_figure_is_the_same_bytes(study, tmp_path):
     attenuation, _, rng = study
     tests = example.attenuation_tests(attenuation, rng)
     for name in ("a", "b"):
-        figures.save(
+        drawing.save(
             figures.draw_attenuation(attenuation, tests, UNIT), tmp_path / name
         )
     for kind in ("svg", "png"):

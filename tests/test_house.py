@@ -135,7 +135,8 @@ LAYERS = {
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate", "study"),
-        *("extract", "provenance", "figures", "tables", "captions", "report"),
+        *("extract", "provenance", "tables", "captions", "report"),
+        *("drawing", "figures", "figures_quality"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {
@@ -146,6 +147,8 @@ NUMERIC = [name for name in MODULES if name in LAYERS["numeric"]]
 
 # Seconds of import each, paid by every job; inside a function only its callers pay.
 HEAVY = {"nilearn", "sklearn", "matplotlib", "statsmodels"}
+# Only jobs that draw import these.
+DRAW = {"drawing", "figures", "figures_quality"}
 # A numeric module has no use for a file system, a drawing or a workflow.
 FOREIGN = {"io", "json", "matplotlib", "nibabel", "nilearn", "os", "pathlib", "shutil"}
 FOREIGN |= {"snakemake", "yaml"}
@@ -226,7 +229,7 @@ def test_a_numeric_module_opens_no_file_and_draws_nothing(name):
     assert not [verb for verb in called if OPENERS.fullmatch(verb)]
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"figures"}))
+@pytest.mark.parametrize("name", sorted(set(MODULES) - DRAW))
 def test_nothing_heavy_is_imported_at_import_time(name):
     early = imports(walk_module_level(parse(MODULES[name])))
     assert not {full.partition(".")[0] for full in early} & HEAVY
