@@ -130,7 +130,7 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "design", "glm"),
+        *("coverage", "quality", "design", "glm"),
     },
     # Files, figures, pages.
     "edge": {
