@@ -178,7 +178,10 @@ def test_a_voxel_without_noise_has_no_estimate(noise_model, run):
     design, series = run
     values = series[:, :9].astype(np.float32)
     values[:, 0] = 0
-    values[:, 1] = 812.3
+    # constant but for the last bit of float32
+    values[:, 1] = np.float32(812.3) + np.spacing(np.float32(812.3)) * (
+        series[:, 1] % 2
+    )
     values[:, 2] = 500 + design @ np.linspace(0, 3, N_REGRESSORS)
     values[5, 3] = np.nan
     values[6, 4] = np.inf
@@ -191,6 +194,13 @@ def test_a_voxel_without_noise_has_no_estimate(noise_model, run):
     assert not np.isfinite(found.mean[3:5]).any()
     alone = fit(values[:, 5:], design, noise_model=noise_model)
     np.testing.assert_allclose(found.effect[:, 5:], alone.effect, rtol=1e-4, atol=1e-4)
+
+
+def test_the_scale_of_a_regressor_does_not_matter(run):
+    design, series = run
+    scaled = design * np.where(np.arange(N_REGRESSORS) == 5, 1e-17, 1.0)
+    before, after = (fit(series[:, :50], each) for each in (design, scaled))
+    np.testing.assert_allclose(after.effect, before.effect, rtol=1e-4, atol=1e-4)
 
 
 def test_one_count_of_noise_in_a_large_mean_is_noise(run):

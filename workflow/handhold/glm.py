@@ -297,8 +297,7 @@ class _Model:
 
         contrast = loading.T @ self.contrasts.T
         contrast += np.outer(level, self.contrasts @ self.constant)
-        mean = level + (self.constant @ loading) / n_kept
-        tsnr = mean / np.sqrt(square / self.df)
+        tsnr = level / np.sqrt(square / self.df)
         if whiten:
             rho = lagged / square * (n_kept / (n_kept - 1))
             rho = np.trunc(rho * BINS) / BINS
@@ -309,7 +308,7 @@ class _Model:
             spread = self.spread[self.reach]
         variance = spread * (square / self.df)[:, np.newaxis]
         contrast[np.isnan(square)] = np.nan
-        return contrast, variance, rho, mean, tsnr
+        return contrast, variance, rho, level, tsnr
 
     def _whiten(
         self, noise: NDArray, rho: NDArray, square: NDArray, lagged: NDArray
