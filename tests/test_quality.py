@@ -110,6 +110,7 @@ def test_exclusions_are_counted_by_stage():
     ]
     # fmt: on
     assert counted["n"].sum() == EXCLUSIONS["n"].sum()
+    assert counted["n_subjects"].to_csv(index=False).split()[1:3] == ["1", "1"]
 
 
 def test_nothing_excluded_is_a_table_of_no_rows():
