@@ -276,6 +276,8 @@ def test_voxels_without_signal_are_found():
     # the median of the seven finite means is 200
     assert find_measured(mean, 0.2).tolist() == [True] * 5 + [False] * 3
     assert find_measured(mean, 0.999).tolist() == [True] * 4 + [False] * 4
+    assert find_measured(mean, 1.0).tolist() == [True] * 4 + [False] * 4
+    assert find_measured(mean, 0.0).tolist() == [True] * 5 + [False] * 3
     assert not find_measured(np.full(3, np.nan), 0.2).any()
 
 
@@ -303,7 +305,7 @@ def test_runs_combine_as_in_nilearn(rng):
 
 def test_a_run_that_was_not_measured_is_left_out():
     effects = np.array([[1.0, np.nan, 1, np.nan, 1], [4.0, 4, 4, np.nan, 4]])
-    variances = np.array([[1.0, 1, np.nan, 1, 0], [2.0, 2, 2, 2, 2]])
+    variances = np.array([[1.0, 1, np.nan, 1, -1], [2.0, 2, 2, 2, 2]])
     effect, variance = combine_runs(effects, variances)
     # (1 / 1 + 4 / 2) / (1 / 1 + 1 / 2) = 2
     np.testing.assert_allclose(effect, [2, 4, 4, np.nan, 4])
@@ -350,7 +352,10 @@ def test_others_may_repeat_each_other(trials, rng):
     columns, kind = trials
     others = np.column_stack([np.ones(100), np.arange(100), np.zeros(100)])
     series = rng.normal(size=(100, 2))
-    twice = np.column_stack([others, others[:, 1] * 3])
+    # and be of any scale
+    twice = np.column_stack([others[:, 0], others * 3, others[:, 1] * 1e-17])
+    others = others * [1, 1e-17, 0]
+    assert np.ptp(twice[:, -1]) > 0
     np.testing.assert_allclose(
         single_trials(series, columns, kind, twice),
         single_trials(series, columns, kind, others[:, :2]),

@@ -169,7 +169,8 @@ def combine_runs(effects: NDArray, variances: NDArray) -> tuple[NDArray, NDArray
         Equal to nilearn's `compute_fixed_effects` with `precision_weighted=True`.
     """
     effects, variances = np.asarray(effects, float), np.asarray(variances, float)
-    held = np.isfinite(effects) & np.isfinite(variances) & (variances > 0)
+    # an infinite variance leaves a weight of 0
+    held = np.isfinite(effects) & (variances > 0)
     weight = np.zeros_like(variances)
     np.divide(1.0, np.maximum(variances, TINY), out=weight, where=held)
     total = weight.sum(axis=0)
