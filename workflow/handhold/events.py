@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from handhold.errors import StudyError
+from handhold.runs import RUN, name_run
 from handhold.sources import CUES, MIN_SUBJECTS
 from handhold.spec import advise
 
@@ -23,7 +24,6 @@ TIDY = [
     "cue",
     "rating",
 ]
-RUN = ["subject", "session", "run"]
 EXCLUDED = ["subject", "what", "n", "reason"]
 RATINGS = ["subject", "condition", "rating", "n_rated", "n_missing"]
 # Events before this are left out of nilearn's designs: responses are over after 24 s.
@@ -187,20 +187,6 @@ def check_span(
             f"{durations.max():g}: durations are in seconds"
         )
     _raise(faults, where)
-
-
-def name_run(subject: str, session: object, run: object) -> str:
-    """Return how messages name a run.
-
-    Examples
-    --------
-    >>> name_run("01", None, "2")
-    'sub-01 run-2'
-    """
-    parts = [f"sub-{subject}"]
-    parts += [f"ses-{session}"] if isinstance(session, str) else []
-    parts += [f"run-{run}"] if isinstance(run, str) else []
-    return " ".join(parts)
 
 
 def run_keys(runs: pd.DataFrame) -> list[tuple]:

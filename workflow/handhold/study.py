@@ -20,6 +20,7 @@ from handhold import (
 )
 from handhold.errors import StudyError
 from handhold.io import COLUMNS, read_table
+from handhold.runs import name_run
 
 PACKAGE = Path(__file__).parent
 SCRIPTS = PACKAGE.parent / "scripts"
@@ -245,7 +246,7 @@ def _open_bids(config: dict, folder: str) -> Source:
 def read_runs(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
     """Read the events of every run that has some, by (subject, session, run)."""
     return {
-        key: bids.read_events(path, events.name_run(*key))
+        key: bids.read_events(path, name_run(*key))
         for key, path in zip(events.run_keys(runs), runs["events"], strict=True)
         if isinstance(path, str)
     }

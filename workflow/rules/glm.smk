@@ -53,7 +53,9 @@ if len(STUDY.runs):
         log:
             f"{OUT}/logs/fit_subject/{{label}}.txt",
         params:
-            runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+            runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict(
+                "records"
+            ),
             cells=STUDY.cells,
             glm=choose(
                 "glm",

@@ -3,8 +3,8 @@ from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
 from handhold.events import trial_ratings
-from handhold.firstlevel import measure_runs, read_trials
 from handhold.io import write_results
+from handhold.trials import measure_runs, read_trials
 
 speak_plainly(snakemake.log[0])
 runs = measure_runs(pd.DataFrame(snakemake.params.runs))

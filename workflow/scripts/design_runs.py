@@ -1,10 +1,11 @@
 import pandas as pd
 from snakemake.script import snakemake
 
-from handhold.design import design_subjects, require_estimable, save_designs
+from handhold.design import design_subjects, require_estimable
 from handhold.errors import speak_plainly
-from handhold.firstlevel import measure_runs, read_trials
 from handhold.io import write_results
+from handhold.rundesign import save_designs
+from handhold.trials import measure_runs, read_trials
 
 speak_plainly(snakemake.log[0])
 chosen = snakemake.params

@@ -1,11 +1,11 @@
 import pandas as pd
 from snakemake.script import snakemake
 
-from handhold.design import load_designs
 from handhold.errors import speak_plainly
 from handhold.events import list_trials
-from handhold.firstlevel import estimate_trials, measure_runs, read_trials
 from handhold.io import read_cloud, write_results
+from handhold.rundesign import load_designs
+from handhold.trials import estimate_trials, measure_runs, read_trials
 
 speak_plainly(snakemake.log[0])
 runs = measure_runs(pd.DataFrame(snakemake.params.runs))
