@@ -67,7 +67,14 @@ class Study:
     def tables(self) -> list[str]:
         """Every table that the study is read from."""
         maps, rated = self.config["maps"], self.config.get("ratings", {})
-        return [table for table in (maps["table"], rated.get("table")) if table]
+        named = [table for table in (maps["table"], rated.get("table")) if table]
+        return named + self.distances
+
+    @property
+    def distances(self) -> list[str]:
+        """The table of distances between parcels, or nothing: straight lines then count."""
+        given = self.config["nulls"].get("distances")
+        return [str(Path(self.config["data_root"], given))] if given else []
 
 
 def open_study(config: dict) -> Study:
@@ -96,7 +103,12 @@ def open_study(config: dict) -> Study:
         sources.require_files(manifest.images)
         _require_maps(receptors)
         rated = _rated(config, manifest)
-    return Study(resolved, config, folder, manifest, receptors, rated, files, citations)
+    study = Study(
+        resolved, config, folder, manifest, receptors, rated, files, citations
+    )
+    for path in study.distances:
+        read_table(path, "nulls.distances")
+    return study
 
 
 def relief_of(
