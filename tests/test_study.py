@@ -30,7 +30,7 @@ SMALL = {
     },
     "regions": {"min_parcel_voxels": 2},
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
-    "nulls": {"n": 999},
+    "nulls": {"n": 999, "families": ["moran", "gaussian"]},
 }
 # All tests of this file share one run, so that one process of pytest-xdist has to do them.
 pytestmark = pytest.mark.xdist_group("study")

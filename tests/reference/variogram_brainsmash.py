@@ -17,7 +17,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 # BrainSMASH calls a function that newer numpy has under another name only.
-np.vstack = np.vstack
+np.row_stack = np.vstack  # noqa: NPY201
 from brainsmash.mapgen.base import Base  # noqa: E402
 
 N_PARCELS, N_SURROGATES, N_NULLS, SEED = 80, 20, 1000, 7
