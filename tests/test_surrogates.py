@@ -75,6 +75,18 @@ def test_the_variogram_of_the_map_lies_among_those_of_its_surrogates(family, wor
 
 
 @every_family
+def test_a_map_that_is_constant_in_a_structure_has_nulls_that_are(family, world):
+    values, places, structure = world
+    flat = np.stack([values, np.where(structure == "cortex", values, 3.0)])
+    nulls = draw_surrogates(
+        family, flat, places, structure, 9, np.random.default_rng(8)
+    )
+    assert np.abs(nulls[:, 1, structure == "subcortex"] - 3).max() < ROUNDING
+    assert nulls[:, 0, structure == "subcortex"].std(axis=1).min() > 0.1
+    assert nulls[:, 1, structure == "cortex"].std(axis=1).min() > 0.1
+
+
+@every_family
 def test_a_parcel_that_the_map_lacks_is_missing_in_every_null(family, world):
     values, places, structure = world
     maps = np.stack([values, -2 * values + places[:, 1]])

@@ -197,6 +197,11 @@ def test_what_cannot_be_nulled_is_refused(brainsmash, distance, rng):
     match_variogram(values, distance, 3, rng)
     assert np.array_equal(values, before[0])
     assert np.array_equal(distance, before[1])
+    lattice = 8.0 - 8 * np.eye(80)
+    with pytest.raises(
+        ValueError, match="a quarter of the 3160 distances are the same"
+    ):
+        match_variogram(values, lattice, 3, rng)
     values[7] = np.nan
     with pytest.raises(ValueError, match="1 values or distances are missing"):
         match_variogram(values, distance, 3, rng)

@@ -294,7 +294,9 @@ def _torus_distance(box: list[int], size_mm: NDArray) -> NDArray:
 
 def _of_unit(covariance: Covariance, distance: NDArray) -> NDArray:
     """Correlation at distances in mm, with the nugget at 0."""
-    found = covariance.sill / covariance.variance * covariance.correlation(distance)
+    # of a constant map neither part is left, and its draws are scaled by 0
+    share = covariance.sill / covariance.variance if covariance.variance else 0.0
+    found = share * covariance.correlation(distance)
     return np.where(distance == 0, 1.0, found)
 
 

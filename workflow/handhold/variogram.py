@@ -55,6 +55,11 @@ class Lags:
         first, second = np.triu_indices(len(distance), 1)
         apart = distance[first, second]
         near = apart < np.percentile(apart, PERCENTILE)
+        if not near.any() or np.ptp(apart[near]) == 0:
+            raise ValueError(
+                f"a quarter of the {apart.size} distances are the same, so that a variogram has "
+                "no lags; parcels on a lattice need another family of nulls"
+            )
         first, second, apart = first[near], second[near], apart[near]
         self.mm = np.linspace(apart.min(), apart.max(), N_LAGS)
         width = WIDTH * (self.mm[1] - self.mm[0])
@@ -206,7 +211,9 @@ def _match(
     flat = smoothed.swapaxes(0, 1).reshape(n_parcels, -1)
     x = lags.variogram(flat).reshape(N_LAGS, -1, n_nulls)
     x_centred, y_centred = x - x.mean(axis=0), target - target.mean()
-    slope = np.tensordot(y_centred, x_centred, 1) / (x_centred**2).sum(axis=0)
+    spread = (x_centred**2).sum(axis=0)
+    # a constant map has constant surrogates
+    slope = np.tensordot(y_centred, x_centred, 1) / np.where(spread > 0, spread, 1)
     misfit = ((y_centred[:, np.newaxis, np.newaxis] - slope * x_centred) ** 2).sum(
         axis=0
     )
