@@ -163,7 +163,8 @@ def test_correspondence_draws_every_parcel_and_null(rng):
     ):
         x, y = line.get_xdata(), line.get_ydata()
         assert line.get_gid() == f"family {family}"
-        assert y.sum() == pytest.approx(999)
+        bar = histogram.patches[0].get_width()
+        assert y.sum() * (x[1] - x[0]) == pytest.approx(999 * bar)
         spread = np.sqrt(y @ x**2 / y.sum())
         assert spread == pytest.approx(null_r[family].std(), rel=0.05)
     assert lines(histogram, "observed")[0].get_xdata()[0] == float(row["effect"])

@@ -287,7 +287,7 @@ def draw_correspondence(
         Unit of attenuation, label of the binding axis, what is to lower the response.
     """
     binding, group = np.asarray(binding, float), np.asarray(group, float)
-    figure = Figure(figsize=(WIDTH, 82 * MM), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 90 * MM), layout="constrained")
     scatter, histogram = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _draw_parcels(scatter, binding, group, np.asarray(structure))
     in_unit = f" ({plain(unit)})" if unit else ""
@@ -667,21 +667,22 @@ def _draw_null(axes: Axes, null_r: Mapping[str, NDArray], test: Mapping) -> None
     if len(finite[deciding]):
         axes.hist(
             finite[deciding], bins=edges, color=LIGHT,
-            label=f"{FAMILIES[deciding]} ({len(finite[deciding])}), decides",
+            label=f"{FAMILIES[deciding]} (decides)",
         )  # fmt: skip
     for i, family in enumerate(beside):
-        count, _ = np.histogram(finite[family], edges)
-        # as many as of the family that decides, so that widths compare
-        count = count * len(finite[deciding]) / max(len(finite[family]), 1)
+        count, _ = np.histogram(finite[family], edges[::2])
+        # the area of the family that decides, so that widths compare; wider bins, since
+        # these families draw fewer
+        count = count * len(finite[deciding]) / max(len(finite[family]), 1) / 2
         axes.plot(
-            (edges[:-1] + edges[1:]) / 2, count, drawstyle="steps-mid",
+            edges[1::2], count, drawstyle="steps-mid",
             color=(BLUE, GREEN)[i % 2], linestyle=LINES[i % 2], linewidth=1.1,
-            label=f"{FAMILIES[family]} ({len(finite[family])}, scaled)",
+            label=FAMILIES[family],
             gid=f"family {family}",
         )  # fmt: skip
     for key in ("null_low", "null_high"):
         bound = _number(test.get(key))
-        label = "middle 95 % of these" if key == "null_low" else None
+        label = "its middle 95 %" if key == "null_low" else None
         axes.axvline(
             bound, color=GREY, linestyle=":", linewidth=1.2, label=label, gid=key
         )
@@ -702,7 +703,7 @@ def _draw_null(axes: Axes, null_r: Mapping[str, NDArray], test: Mapping) -> None
         _p_text("map null p", test["p_map"]),
         _p_text("subject null p", test["p_subject"]),
     ]
-    axes.set_title("; ".join(p), loc="left", fontsize=7.5, pad=32)
+    axes.set_title("; ".join(p), loc="left", fontsize=7.5, pad=42)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, borderaxespad=0.2,
         handlelength=1.4, columnspacing=1.2,
