@@ -17,6 +17,7 @@ from handhold.fields import (
     gaussian_voxels,
 )
 from handhold.nulls import euclidean
+from handhold.variogram import root
 
 ROUNDING = 1e-9
 seeds = st.integers(0, 2**32 - 1)
@@ -116,6 +117,35 @@ def test_surrogates_of_maps_correlate_as_the_maps_do(rng):
     found = covariance / np.outer(spread, spread)
     # the correlation at one place, before centring takes more from the smoother of two
     assert found == pytest.approx(np.corrcoef(maps), abs=0.1)
+
+
+def test_noise_makes_up_for_ranges_that_differ():
+    """At one place two fields correlate as wanted, on average over the places."""
+    _, distance = draw_map(6)
+    roots = [root(np.exp(-distance / reach)) for reach in (10, 60)]
+    wanted = np.array([[1.0, 0.5], [0.5, 1.0]])
+    noise = fields._noise_correlations(wanted, roots)
+    assert noise[0, 1] > 0.55  # white noise of .5 would give less
+    at_one_place = np.diag(roots[0] @ (noise[0, 1] * roots[1].T))
+    assert at_one_place.mean() == pytest.approx(0.5)
+    # more than the same noise for both cannot be had
+    assert fields._noise_correlations(np.ones((2, 2)), roots).max() == 1
+
+
+def test_a_torus_too_small_for_the_range_keeps_the_variance():
+    span, size = np.array([6, 7, 5]), np.array([3.0, 3.0, 3.0])
+    wide = Covariance(nugget=0.0, sill=1.0, range_mm=30.0, shape=2.0)
+    spectrum = fields._torus_root(wide, span, size)
+    wanted = fields._of_unit(wide, fields._torus_distance(spectrum.shape, size))
+    assert np.fft.fftn(wanted).real.min() < -1
+    assert (spectrum.astype(float) ** 2).sum() == pytest.approx(1, rel=1e-5)
+
+
+def test_a_map_given_twice_gets_the_same_surrogates_twice(rng):
+    values, distance = draw_map(5)
+    nulls = gaussian_field(np.stack([values, 2 * values]), distance, 9, rng)
+    expected = 2 * nulls[:, 0]
+    assert np.abs(nulls[:, 1] - expected).max() < 1e-6
 
 
 @given(seed=seeds)

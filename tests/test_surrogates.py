@@ -1,9 +1,13 @@
 """What every family of nulls promises, over cortex and subcortex together."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from handhold.nulls import euclidean, moran_by_structure
+from handhold.correspondence import naive_p, within_r
+from handhold.nulls import euclidean, moran_by_structure, two_sided_p
 from handhold.surrogates import FAMILIES, draw_surrogates
 from handhold.variogram import Lags
 
@@ -130,6 +134,44 @@ def test_given_distances_take_the_place_of_straight_lines(family, world):
     assert np.abs(straight - given).max() < ROUNDING
     assert np.abs(straight - longer).max() > 0.01
     assert np.abs(straight - cut).max() < ROUNDING
+
+
+@every_family
+def test_unrelated_smooth_maps_are_seldom_rejected(family, world):
+    """At .05 in 5 %, where independent parcels would have it in three times as many."""
+    _, places, structure = world
+    covariance = np.exp(-euclidean(places) / 40) * (structure[:, None] == structure)
+    smooth, rng = np.linalg.cholesky(covariance), np.random.default_rng(9)
+    rejected, naive = [], []
+    for _ in range(20):
+        values, *others = (smooth @ rng.standard_normal((90, 41))).T
+        nulls = draw_surrogates(family, values, places, structure, 199, rng)
+        r = within_r(others, values, structure)
+        null_r = np.stack([within_r(nulls, other, structure) for other in others], 1)
+        rejected.append(np.mean(two_sided_p(r, null_r) <= 0.05))
+        naive.append(np.mean([naive_p(one, 90, 2) <= 0.05 for one in r]))
+    # pairs that share a map go together, so that the error is that over the maps
+    error = np.std(rejected, ddof=1) / np.sqrt(20)
+    assert 0.01 < np.mean(rejected) < 0.05 + 3 * error < 0.12
+    assert np.mean(naive) > 0.1
+
+
+def test_what_the_documents_say_of_rejections_is_in_the_table():
+    path = Path(__file__).parent / "reference/nulls_calibration.tsv"
+    table = pd.read_csv(path, sep="\t").set_index(["kernel", "border", "fwhm_mm"])
+    rate = table.pivot(columns="family", values="rate").round(2)
+    singleton = rate["Moran singleton"]["gauss"]
+    assert singleton["stop"].tolist() == [0.06, 0.06, 0.07]
+    assert singleton["on"].tolist() == [0.06, 0.07, 0.11]
+    assert rate["truth"].between(0.05, 0.06).all()
+    assert rate["naive"]["gauss"].loc[:, 60].round(1).tolist() == [0.7, 0.7]
+    field, matched = (
+        rate[name]["gauss"] for name in ("Gaussian field", "variogram matching")
+    )
+    assert field["stop"].tolist() == [0.05, 0.05, 0.05]
+    assert field["on"].tolist() == [0.06, 0.07, 0.09]
+    assert matched["stop"].tolist() == [0.05, 0.04, 0.08]
+    assert matched["on"].tolist() == [0.05, 0.05, 0.12]
 
 
 def test_moran_is_moran_by_structure(world):

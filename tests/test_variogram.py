@@ -161,6 +161,12 @@ def test_surrogates_of_two_maps_resemble_each_other(brainsmash, distance, rng):
     assert abs(np.mean(r)) < 4 * np.std(r) / np.sqrt(200)
 
 
+def test_a_map_given_twice_gets_the_same_surrogates_twice(brainsmash, distance, rng):
+    maps = np.stack([brainsmash["values"], 3 * brainsmash["values"] + 1])
+    nulls = match_variogram(maps, distance, 9, rng)
+    assert np.abs(nulls[:, 1] - (3 * nulls[:, 0] + 1)).max() < ROUNDING * 100
+
+
 # Roots ---------------------------------------------------------------------------------
 
 
