@@ -332,7 +332,7 @@ def test_nulls_of_spearman_are_those_of_the_ranks():
 
 
 def test_the_drawn_nulls_are_those_that_gave_the_p():
-    study = Study(slope=0.05)
+    study = Study(slope=0.005)
     table, null_r = assess(study)
     for method in ("pearson", "spearman"):
         row = table.loc[("all", method)]
@@ -343,6 +343,7 @@ def test_the_drawn_nulls_are_those_that_gave_the_p():
             p, sd = (1 + at_least.sum()) / 1000, nulls.std(ddof=1)
             assert row[f"p_{family}"] == pytest.approx(p)
             assert row[f"null_sd_{family}"] == pytest.approx(sd)
+            assert p > 0.002  # or every family would agree
             if family == "moran":  # the first, which decides
                 assert row["p_map"] == pytest.approx(p)
                 assert row["null_sd"] == pytest.approx(sd)
