@@ -203,7 +203,7 @@ def test_a_misspelled_key_is_refused_with_the_right_name(path):
 
 def test_a_key_like_no_other_is_told_what_there_is():
     (found,) = faults(changed("nulls.qqqq", 1))
-    assert found.startswith("nulls.qqqq is not a key; known here: n, seed, procedure")
+    assert found.startswith("nulls.qqqq is not a key; known here: families, n,")
 
 
 def test_a_key_in_the_wrong_section_is_refused():

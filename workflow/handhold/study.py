@@ -182,7 +182,13 @@ class Study:
             maps.get("table"),
             None if self.rated_by_trial else rated.get("table"),
         ]
-        return [table for table in tables if table]
+        return [table for table in tables if table] + self.distances
+
+    @property
+    def distances(self) -> list[str]:
+        """The table of distances between parcels, or nothing: straight lines then count."""
+        given = self.config["nulls"].get("distances")
+        return [str(Path(self.config["data_root"], given))] if given else []
 
 
 def open_study(config: dict) -> Study:
@@ -203,7 +209,7 @@ def open_study(config: dict) -> Study:
     else:
         _require_maps(receptors)
         rated = _rated(source)
-    return Study(
+    study = Study(
         resolved,
         source.config,
         folder,
@@ -215,6 +221,9 @@ def open_study(config: dict) -> Study:
         files,
         citations,
     )
+    for path in study.distances:
+        read_table(path, "nulls.distances")
+    return study
 
 
 def _open_maps(config: dict, folder: str) -> Source:
