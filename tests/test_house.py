@@ -128,6 +128,7 @@ LAYERS = {
     # Arrays and tables in memory, and an rng: opens no file, draws nothing.
     "numeric": {
         *("permutation", "bayes", "estimate", "correlation"),
+        *("variogram", "fields", "surrogates"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "collinearity", "glm", "runs", "events", "quality"),

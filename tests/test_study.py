@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from handhold.errors import StudyError
+from handhold.study import open_study
+
 ROOT = Path(__file__).parents[1]
 SMALL = {
     "study": "small",
@@ -30,7 +33,7 @@ SMALL = {
     },
     "regions": {"min_parcel_voxels": 2},
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
-    "nulls": {"n": 999},
+    "nulls": {"n": 999, "families": ["moran", "gaussian"]},
 }
 
 
@@ -171,6 +174,22 @@ def test_a_null_seed_reruns_correspondence_and_report_only(checkout):
         "record_provenance",
         "write_report",
     }
+
+
+def test_a_table_of_distances_is_looked_for_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = changed(nulls={"distances": "mm.tsv"}, data_root=str(tmp_path))
+    with pytest.raises(
+        StudyError, match=r"mm\.tsv does not exist \(nulls\.distances\)"
+    ):
+        open_study(config)
+    (tmp_path / "mm.tsv").write_text(
+        "region\ta\tb\na\t0\t3\nb\t3\t0\n", encoding="utf-8"
+    )
+    study = open_study(config)
+    assert study.distances == [str(tmp_path / "mm.tsv")]
+    assert set(study.distances) <= set(study.tables)  # whose checksums are kept
+    assert open_study(SMALL).distances == []
 
 
 def test_bootstraps_rerun_what_bootstraps(checkout):

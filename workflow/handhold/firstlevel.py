@@ -17,11 +17,12 @@ from handhold.rundesign import RunDesign
 from handhold.runs import run_name
 
 EFFECT = {
-    "Description": "Effect of the cell, runs combined by precision; NaN: not measured.",
+    "Description": "Effect of the cell, runs combined by precision; NaN: not measured in "
+    "every cell.",
     "Units": "% signal change",
 }
 VARIANCE = {
-    "Description": "Variance of the effect of the cell; NaN: not measured.",
+    "Description": "Variance of the effect of the cell; NaN: not measured in every cell.",
     "Units": "square of % signal change",
 }
 TSNR = {
@@ -94,16 +95,25 @@ def fit_subject(
         glm.combine_runs(effect[:, index], variance[:, index])
         for index in range(len(cells))
     ]
-    _require_estimates([effect for effect, _ in found], cells, runs[0]["subject"])
+    estimates = _keep_common(np.array(found))
+    _require_estimates(estimates[:, 0], cells, runs[0]["subject"])
+    volumes = [[_volume(part, brain) for part in pair] for pair in estimates]
     return SubjectFit(
-        {
-            c: _volume(effect, brain)
-            for c, (effect, _) in zip(cells, found, strict=True)
-        },
-        {c: _volume(var, brain) for c, (_, var) in zip(cells, found, strict=True)},
+        {cell: pair[0] for cell, pair in zip(cells, volumes, strict=True)},
+        {cell: pair[1] for cell, pair in zip(cells, volumes, strict=True)},
         _volume(_mean_over_runs(tsnr), brain),
         grids[0],
     )
+
+
+def _keep_common(estimates: NDArray) -> NDArray:
+    """Leave the voxels that every cell has, of estimates (n_cells, 2, n_voxels).
+
+    Masks differ between runs, and where each condition has a run of its own a region's mean
+    alone and held would be over other voxels: attenuation out of anatomy.
+    """
+    everywhere = np.isfinite(estimates).all(axis=(0, 1))
+    return np.where(everywhere, estimates, np.nan)
 
 
 def write_fit(fit: SubjectFit, paths: dict[str, str], choices: dict) -> None:
@@ -207,16 +217,12 @@ def _require_one_grid(runs: list[dict], grids: list[Grid]) -> None:
 
 
 def _require_estimates(
-    effects: list[NDArray], cells: list[tuple[str, str]], subject: str
+    effects: NDArray, cells: list[tuple[str, str]], subject: str
 ) -> None:
-    empty = [
-        " ".join(cell)
-        for cell, effect in zip(cells, effects, strict=True)
-        if not np.isfinite(effect).any()
-    ]
-    if empty:
+    if not np.isfinite(effects).any():
+        listed = ", ".join(" ".join(cell) for cell in cells)
         raise StudyError(
-            f"sub-{subject}: no voxel has an estimate of {', '.join(empty)}. Compare the brain "
-            "mask with the BOLD, and glm.min_signal with its intensities; or exclude the subject "
-            "with its reason in bids.exclude."
+            f"sub-{subject}: no voxel has an estimate of every cell ({listed}). Compare the "
+            "brain masks of the runs with each other and with the BOLD, and glm.min_signal with "
+            "its intensities; or exclude the subject with its reason in bids.exclude."
         )

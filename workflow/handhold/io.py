@@ -95,6 +95,11 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
     return table.mask(table.isin(MISSING))
 
 
+def read_distances(paths: list[str]) -> "pd.DataFrame | None":
+    """Read the table of distances between parcels as text; None where the study gives none."""
+    return read_table(paths[0], "nulls.distances") if paths else None
+
+
 def read_results(path: str | Path) -> "pd.DataFrame":
     """Read a table that handhold wrote, with numbers as numbers and labels as text."""
     import pandas as pd

@@ -185,6 +185,12 @@ def _contradictions(config: dict) -> list[str]:
         faults += _rating_contradictions(config)
     if config["source"] == "bids" and "events" in config:
         faults += _events_contradictions(config["events"], config["contrasts"])
+        used = "events" in config.get("ratings", {}) or config["glm"]["single_trials"]
+        if "rating" in config["events"] and not used:
+            faults.append(
+                "events.rating has no effect without ratings.events (relief from these ratings) "
+                "or glm.single_trials (ratings beside the trials)"
+            )
     names = [contrast["name"] for contrast in config["contrasts"]]
     faults += [
         f"contrasts: the name {name} is given {names.count(name)} times"

@@ -6,25 +6,37 @@ from numpy.typing import NDArray
 
 from handhold import glm
 from handhold.bids import read_events, repetition_time
-from handhold.bold import read_grid_4d, read_region_series
+from handhold.bold import read_bold, read_grid_4d, region_series
 from handhold.errors import StudyError
 from handhold.events import check_span, run_keys, tidy_events
 from handhold.firstlevel import require_length
-from handhold.regions import Cloud, stack, weigh
+from handhold.images import Volume
+from handhold.io import read_json
+from handhold.regions import Cloud, average, stack, weigh
 from handhold.rundesign import RunDesign
 from handhold.runs import run_name
 
 # Headers round the repetition time; more than this is another one.
 SAME_TR = 1e-3
+# The middle of the slices' times lies before the middle of the volume by half a slice, of which
+# multiband scans have few; the next usual choice (0) is half a volume away.
+SAME_MOMENT = 0.15
 
 
-def measure_runs(runs: pd.DataFrame) -> pd.DataFrame:
+def measure_runs(runs: pd.DataFrame, choices: dict) -> pd.DataFrame:
     """Add to the table of runs the number of volumes and the repetition time (s) of each.
+
+    Parameters
+    ----------
+    runs : DataFrame
+    choices : dict
+        The section `glm` of the configuration.
 
     Raises
     ------
     StudyError
-        If a header cannot be read, or gives another repetition time than the sidecar.
+        If a header cannot be read, or gives another repetition time than the sidecar; or if the
+        sidecar refers the volumes to another moment than `glm.slice_time_ref`.
     """
     n_volumes, steps, faults = [], [], []
     for row in runs.to_dict("records"):
@@ -35,18 +47,28 @@ def measure_runs(runs: pd.DataFrame) -> pd.DataFrame:
                 f"{run_name(row)}: {step:g} s in the header of {row['bold']}, {tr:g} s in "
                 f"{row['sidecar']}"
             )
+        start = read_json(row["sidecar"]).get("StartTime")
+        moment = choices["slice_time_ref"] * tr
+        if start is not None and abs(start - moment) > SAME_MOMENT * tr:
+            faults.append(
+                f"{run_name(row)}: {row['sidecar']} refers volumes to {start:g} s after their "
+                f"begin (StartTime), glm.slice_time_ref to {moment:g} s; "
+                f"{start / tr:.2g} would agree"
+            )
         n_volumes.append(n)
         steps.append(tr)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise StudyError(
-            f"the repetition time of {len(faults)} runs differs between image and sidecar:\n"
-            f"{listed}\nEvery event would be misplaced; mend the one that is wrong."
+            f"{len(faults)} contradictions about the timing of {len(runs)} runs:\n{listed}\n"
+            "Every event would be misplaced; mend the one that is wrong."
         )
     return runs.assign(n_volumes=n_volumes, tr=steps)
 
 
-def read_trials(runs: pd.DataFrame, choices: dict) -> dict[tuple, pd.DataFrame]:
+def read_trials(
+    runs: pd.DataFrame, choices: dict, min_onset_s: float
+) -> dict[tuple, pd.DataFrame]:
     """Read the events of runs that `measure_runs` measured, by (subject, session, run).
 
     Parameters
@@ -54,6 +76,8 @@ def read_trials(runs: pd.DataFrame, choices: dict) -> dict[tuple, pd.DataFrame]:
     runs : DataFrame
     choices : dict
         The section `events` of the configuration.
+    min_onset_s : float
+        The key `glm.min_onset_s`.
 
     Raises
     ------
@@ -66,7 +90,9 @@ def read_trials(runs: pd.DataFrame, choices: dict) -> dict[tuple, pd.DataFrame]:
         tidy, _ = tidy_events(
             read_events(row["events"], where), choices, run=row["run"], where=where
         )
-        check_span(tidy, row["n_volumes"] * row["tr"], f"{where}: {row['events']}")
+        length_s = row["n_volumes"] * row["tr"]
+        name = f"{where}: {row['events']}"
+        check_span(tidy, length_s, name, min_onset_s=min_onset_s)
         trials[key] = tidy
     return trials
 
@@ -76,6 +102,7 @@ def estimate_trials(
     designs: dict[str, RunDesign],
     trials: pd.DataFrame,
     clouds: dict[str, Cloud],
+    effect: Volume,
 ) -> dict[str, pd.DataFrame]:
     """Estimate the response to every single trial in every region of one subject (LSS).
 
@@ -89,12 +116,15 @@ def estimate_trials(
         The subject's trials (`events.list_trials`), in the order of the events.
     clouds : dict of str to Cloud
         By kind of region.
+    effect : Volume
+        An effect image of the subject: its finite voxels count.
 
     Returns
     -------
     dict of str to DataFrame
-        By kind, long: the columns of `trials`, region and effect (% signal change at the peak of
-        the response, as in cells; missing where no voxel of the region was measured).
+        By kind, long: the columns of `trials`, region, effect (% signal change at the peak of
+        the response, as in cells; missing where no voxel of the region was measured) and
+        coverage.
 
     Raises
     ------
@@ -112,23 +142,21 @@ def estimate_trials(
     .. [1] Mumford et al. (2012), NeuroImage 59(3), 2636-2643.
     """
     cloud = stack(list(clouds.values()))
-    ends = np.cumsum([len(each.names) for each in clouds.values()])
-    pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
+    weights = weigh(cloud, effect.grid.affine, effect.grid.shape)
+    coverage = average(weights, effect.values, zero_is_missing=False).coverage
+    pieces = []
     for key, row in zip(run_keys(runs), runs.to_dict("records"), strict=True):
         name = run_name(row)
-        grid, n_volumes, _ = read_grid_4d(row["bold"], name)
-        require_length(n_volumes, designs[name], name)
-        series = read_region_series(
-            row["bold"], row["mask"], weigh(cloud, grid.affine, grid.shape), name
-        )
+        bold = read_bold(row["bold"], row["mask"], name)
+        require_length(bold.n_volumes, designs[name], name)
+        series = region_series(bold, weights, np.isfinite(effect.values[bold.mask]))
         effects = _fit_trials(series[designs[name].keep], designs[name])
         own = trials[[other == key for other in run_keys(trials)]]
-        for kind, part in zip(
-            clouds, np.split(effects, ends[:-1], axis=1), strict=True
-        ):
-            pieces[kind].append(_lengthen(own, clouds[kind].names, part))
+        pieces.append(_lengthen(own, cloud.names, effects, coverage))
+    table = pd.concat(pieces, ignore_index=True)
     return {
-        kind: pd.concat(tables, ignore_index=True) for kind, tables in pieces.items()
+        kind: table[table["region"].isin(each.names)].reset_index(drop=True)
+        for kind, each in clouds.items()
     }
 
 
@@ -147,8 +175,12 @@ def _fit_trials(series: NDArray, design: RunDesign) -> NDArray:
 
 
 def _lengthen(
-    trials: pd.DataFrame, regions: tuple[str, ...], effects: NDArray
+    trials: pd.DataFrame, regions: tuple[str, ...], effects: NDArray, coverage: NDArray
 ) -> pd.DataFrame:
     """Give each region its row per trial."""
     long = trials.loc[trials.index.repeat(len(regions))].reset_index(drop=True)
-    return long.assign(region=np.tile(regions, len(trials)), effect=effects.ravel())
+    return long.assign(
+        region=np.tile(regions, len(trials)),
+        effect=effects.ravel(),
+        coverage=np.tile(coverage, len(trials)),
+    )

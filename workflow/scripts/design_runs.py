@@ -9,10 +9,11 @@ from handhold.trials import measure_runs, read_trials
 
 speak_plainly(snakemake.log[0])
 chosen = snakemake.params
-runs = measure_runs(pd.DataFrame(chosen.runs))
+runs = measure_runs(pd.DataFrame(chosen.runs), chosen.glm)
+trials = read_trials(runs, chosen.events, chosen.glm["min_onset_s"])
 
 designs, quality, regressors = design_subjects(
-    runs, read_trials(runs, chosen.events), chosen.glm, chosen.confounds
+    runs, trials, chosen.glm, chosen.confounds
 )
 
 require_estimable(quality, regressors, chosen.glm, chosen.confounds)
