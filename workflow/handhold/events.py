@@ -679,8 +679,8 @@ def unused_conditions(
     counts = Counter(
         condition
         for events in tidy.values()
-        for condition in events["condition"].dropna()
-        if condition not in used
+        for condition in events["condition"].tolist()
+        if isinstance(condition, str) and condition not in used
     )
     rows = sorted(counts.items())
     return pd.DataFrame(rows, columns=["condition", "n"]).astype({"n": int})
@@ -689,8 +689,8 @@ def unused_conditions(
 def _cells(events: pd.DataFrame | None) -> set[tuple]:
     if events is None:
         return set()
-    pairs = events[["condition", "cue"]].dropna()
-    return set(pairs.itertuples(index=False, name=None))
+    pairs = zip(events["condition"].tolist(), events["cue"].tolist(), strict=True)
+    return {pair for pair in pairs if all(isinstance(label, str) for label in pair)}
 
 
 def _lacking(cells: set[tuple], events: dict) -> str | None:
