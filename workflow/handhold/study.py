@@ -236,7 +236,7 @@ def _open_bids(config: dict, folder: str) -> Source:
     if "events" in config.get("ratings", {}):
         kept = {key: trials.runs[key] for key in events.run_keys(runs)}
         means, _ = events.trial_ratings(kept, cue=rated_cue(config["ratings"]))
-        given = means.astype({"rating": str})
+        given = means.assign(rating=means["rating"].map(str, na_action="ignore"))
         return Source(_with_rated_trials(config, folder), manifest, runs, given)
     config = _rooted(config, "ratings")
     return Source(config, manifest, runs, _ratings_table(config))
