@@ -81,7 +81,7 @@ def extract(
         found = {
             name: reader.read(
                 row[name],
-                f"sub-{row['subject']}, {name} (maps.table)",
+                f"sub-{row['subject']}, {name}",
                 analyze_orientation=analyze_orientation,
                 zero_is_missing=zero_is_missing,
             )

@@ -199,7 +199,7 @@ def open_study(config: dict) -> Study:
         resolved,
         source.config,
         folder,
-        source.manifest,
+        _with_unscanned(source),
         source.runs,
         source.simulated,
         receptors,
@@ -336,14 +336,30 @@ def relief_of(
     config: dict, table: pd.DataFrame, manifest: sources.Manifest
 ) -> pd.DataFrame:
     """Compute the relief of every subject of a study from its table of ratings."""
-    return ratings.relieve(
-        table,
-        config["ratings"],
-        config["contrasts"],
-        manifest.subjects,
-        excluded=manifest.excluded_subjects,
-        rename=config["maps"]["rename"]["condition"],
+    return ratings.relieve(table, **_of_ratings(config, manifest))
+
+
+def _of_ratings(config: dict, manifest: sources.Manifest) -> dict:
+    """Return what a table of ratings is read with."""
+    return {
+        "ratings": config["ratings"],
+        "contrasts": config["contrasts"],
+        "subjects": manifest.subjects,
+        "excluded": manifest.excluded_subjects,
+        "rename": config["maps"]["rename"]["condition"],
+        "source": "bids" if "bids" in config else "maps",
+    }
+
+
+def _with_unscanned(source: Source) -> sources.Manifest:
+    """Count who was rated, but has no image, among the exclusions."""
+    if source.ratings is None:
+        return source.manifest
+    unscanned = ratings.list_unscanned(
+        source.ratings, **_of_ratings(source.config, source.manifest)
     )
+    excluded = _stack([source.manifest.excluded, unscanned])
+    return sources.Manifest(source.manifest.images, excluded)
 
 
 def code_of(rule: str) -> list[str]:
