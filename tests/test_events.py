@@ -626,10 +626,31 @@ def test_a_condition_needs_only_the_cues_that_it_has():
         cells=[*NAMED, {**NAMED[0], "trial_type": "x", "condition": "rest"}]
     )
     tidied = study(**{name: [ALONE, HELD, ["rest_threat"]] for name in "abc"})
-    kept, _ = complete(tidied, "refuse", events)
-    assert len(kept) == 9
-    with pytest.raises(StudyError, match="no trial of rest safe"):
-        complete(tidied, "refuse")
+    contrasts = [*PARTNER, {"name": "r", "baseline": "rest", "held": "partner"}]
+    with pytest.raises(StudyError, match="3 subjects lack a cell"):
+        complete(tidied, "refuse", events, contrasts)
+    with pytest.raises(StudyError, match="run-3: no trial of rest safe"):
+        complete(tidied, "refuse", contrasts=contrasts)
+
+
+def test_a_condition_of_no_contrast_may_lack_a_cue():
+    tidied = study(**{name: [ALONE, [*HELD, "rest_threat"]] for name in "abc"})
+    kept, excluded = complete(tidied, "refuse")
+    assert len(kept) == 6
+    assert excluded.empty
+    assert unused_conditions(tidied, PARTNER).to_numpy().tolist() == [["rest", 3]]
+
+
+def test_who_leaves_too_few_is_named():
+    left = {name: [ALONE, HELD[:1]] for name in "defghijklmn"}
+    tidied = study(a=[ALONE, HELD], b=[HELD[:1]], **left)
+    with pytest.raises(StudyError, match="leaves 1 of 13 subjects") as caught:
+        complete(tidied, "drop_run")
+    *_, head, first, second = str(caught.value).splitlines()[:3]
+    assert head.endswith("need at least 3. Left out:")
+    assert first.startswith("  - sub-b (1 runs): run-1: no trial of partner safe")
+    assert second == "  - sub-d (1 runs): no trial of partner safe, partner threat"
+    assert str(caught.value).endswith("\n  - and 2 more")
 
 
 def test_every_contrast_needs_its_cells():

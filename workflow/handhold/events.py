@@ -628,6 +628,8 @@ def complete_runs(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Keep the runs that have both cues of each of their conditions, and whoever has all cells.
 
+    Conditions of no contrast may lack a cue; `unused_conditions` counts them.
+
     Parameters
     ----------
     tidy : dict
@@ -656,8 +658,11 @@ def complete_runs(
     """
     held = [_cells(tidy.get(key)) for key in run_keys(runs)]
     _require_conditions(held, contrasts)
+    used = {condition for condition, _ in _needed_cells(contrasts)}
     lacks = pd.Series(
-        [_lacking(cells, events) for cells in held], index=runs.index, dtype=object
+        [_lacking(cells, used, events) for cells in held],
+        index=runs.index,
+        dtype=object,
     )
     kept, excluded = drop_incomplete(runs, lacks, policy)
     cells = pd.Series(held, index=runs.index, dtype=object)
@@ -678,14 +683,19 @@ def complete_runs(
             "bids.incomplete_runs: drop_run or drop_subject."
         )
     kept = kept[~kept["subject"].isin([row[0] for row in rows])]
+    excluded = _stack([excluded, pd.DataFrame(rows, columns=EXCLUDED)])
     if kept["subject"].nunique() < MIN_SUBJECTS:
+        gone = excluded[excluded["what"] == "subject"]
+        listed = _list_first(
+            f"sub-{row.subject} ({row.n} runs): {row.reason}"
+            for row in gone.itertuples()
+        )
         raise StudyError(
             f"bids.incomplete_runs ({policy}) leaves {kept['subject'].nunique()} of "
             f"{runs['subject'].nunique()} subjects with every cell of the contrasts; tests over "
-            f"subjects need at least {MIN_SUBJECTS}."
+            f"subjects need at least {MIN_SUBJECTS}. Left out:\n{listed}"
         )
-    added = pd.DataFrame(rows, columns=EXCLUDED)
-    return kept, _stack([excluded, added])
+    return kept, excluded
 
 
 def unused_conditions(
@@ -710,12 +720,12 @@ def _cells(events: pd.DataFrame | None) -> set[tuple]:
     return set(pairs.itertuples(index=False, name=None))
 
 
-def _lacking(cells: set[tuple], events: dict) -> str | None:
+def _lacking(cells: set[tuple], used: set[str], events: dict) -> str | None:
     if not cells:
         return "no trial of any cell"
     absent = [
         f"{condition} {cue}"
-        for condition in sorted({condition for condition, _ in cells})
+        for condition in sorted({condition for condition, _ in cells} & used)
         for cue in _cues(condition, events)
         if (condition, cue) not in cells
     ]
