@@ -265,6 +265,24 @@ def test_the_spaces_that_there_are_are_listed(tmp_path):
     assert f"{SPACE} (6), T1w (1), without space- (1)" in text
 
 
+def test_a_space_of_one_person_is_refused(tmp_path):
+    root = write_study(tmp_path)
+    for path in (root / "derivatives").rglob("*run-1_space-*"):
+        path.rename(path.with_name(path.name.replace(SPACE, "T1w")))
+    text = refusal(section(root, space="T1w"))
+    assert text.startswith("bids.space is T1w, and atlases and receptor maps are in ")
+    assert f"BOLD in MNI space here: {SPACE} (others: T1w)" in text
+
+
+@pytest.mark.parametrize("tree", ["", "derivatives/fmriprep"])
+def test_a_folder_that_is_no_name_of_a_subject_is_refused(tmp_path, tree):
+    root = write_study(tmp_path)
+    (root / tree / "sub-04.1").mkdir()
+    (root / tree / "sub-01.html").write_text("")
+    (fault,) = lines(refusal(section(root)))
+    assert fault == f"{root / tree / 'sub-04.1'} is no name of a subject"
+
+
 def test_what_no_key_decides_is_said(tmp_path):
     root = write_study(tmp_path)
     write_derivative(root, "sub-01_acq-fast_task-hands_run-1")
@@ -319,11 +337,54 @@ def test_people_are_excluded_with_their_reason(tmp_path):
     assert "sub-01: asleep (bids.exclude)" in text
 
 
-def test_who_has_no_run_of_the_task_is_counted(tmp_path):
+def test_one_run_is_excluded_with_its_reason(tmp_path):
+    root = write_study(tmp_path)
+    # what is wrong with a run that is left out is nobody's concern
+    (root / "sub-02/func/sub-02_task-hands_run-1_events.tsv").unlink()
+    for label in ("02_run-1", "sub-02_run-01"):
+        index = index_runs(section(root, exclude={label: "alarm"}))
+        assert len(index.runs) == 5
+        assert index.excluded.to_numpy().tolist() == [
+            ["02", "run", 1, "run-1: alarm (bids.exclude)"]
+        ]
+    both = {"02_run-1": "alarm", "sub-02_run-2": "cough", "03": "slept"}
+    index = index_runs(section(root, exclude=both))
+    assert index.excluded.to_numpy().tolist() == [
+        ["03", "subject", 2, "slept (bids.exclude)"],
+        [
+            *("02", "subject", 2),
+            "run-1: alarm (bids.exclude); run-2: cough (bids.exclude)",
+        ],
+    ]
+    strange = {"01_run-3": "a", "04_run-1": "b", "03_run-1": "c", "03": "d"}
+    assert lines(refusal(section(root, exclude=strange))) == [
+        "01_run-3 (bids.exclude) is no run of task-hands; did you mean sub-01_run-2?",
+        "04_run-1 (bids.exclude) is a run of nobody who is analysed; people here: 01, 02",
+        "03_run-1 (bids.exclude) is a run of nobody who is analysed; people here: 01, 02",
+    ]
+
+
+def test_one_run_of_a_session_is_excluded(tmp_path):
+    for session in "ab":
+        for run in "12":
+            entities = f"sub-01_ses-{session}_task-hands_run-{run}"
+            write_raw(tmp_path, entities)
+            write_derivative(tmp_path, entities)
+    index = index_runs(section(tmp_path, exclude={"01_ses-b_run-2": "alarm"}))
+    assert run_keys(index.runs)[2:] == [("01", "b", "1")]
+    assert index.excluded["reason"].item() == "ses-b run-2: alarm (bids.exclude)"
+
+
+def test_who_has_no_run_of_the_task_is_refused_or_counted(tmp_path):
     root = write_study(tmp_path)
     write_raw(root, "sub-04_task-rest")
     (root / "sub-05/anat").mkdir(parents=True)
-    excluded = index_runs(section(root)).excluded
+    text = refusal(section(root))
+    assert text.startswith("2 subjects have no run of task-hands, raw or preprocessed")
+    assert lines(text) == ["sub-04", "sub-05"]
+    index = index_runs(section(root, exclude={"04": "a", "05": "b"}))
+    assert len(index.runs) == 6
+    excluded = index_runs(section(root, incomplete_runs="drop_run")).excluded
     assert excluded.to_numpy().tolist() == [
         ["04", "subject", 0, "no run of task-hands"],
         ["05", "subject", 0, "no run of task-hands"],

@@ -626,10 +626,31 @@ def test_a_condition_needs_only_the_cues_that_it_has():
         cells=[*NAMED, {**NAMED[0], "trial_type": "x", "condition": "rest"}]
     )
     tidied = study(**{name: [ALONE, HELD, ["rest_threat"]] for name in "abc"})
-    kept, _ = complete(tidied, "refuse", events)
-    assert len(kept) == 9
-    with pytest.raises(StudyError, match="no trial of rest safe"):
-        complete(tidied, "refuse")
+    contrasts = [*PARTNER, {"name": "r", "baseline": "rest", "held": "partner"}]
+    with pytest.raises(StudyError, match="3 subjects lack a cell"):
+        complete(tidied, "refuse", events, contrasts)
+    with pytest.raises(StudyError, match="run-3: no trial of rest safe"):
+        complete(tidied, "refuse", contrasts=contrasts)
+
+
+def test_a_condition_of_no_contrast_may_lack_a_cue():
+    tidied = study(**{name: [ALONE, [*HELD, "rest_threat"]] for name in "abc"})
+    kept, excluded = complete(tidied, "refuse")
+    assert len(kept) == 6
+    assert excluded.empty
+    assert unused_conditions(tidied, PARTNER).to_numpy().tolist() == [["rest", 3]]
+
+
+def test_who_leaves_too_few_is_named():
+    left = {name: [ALONE, HELD[:1]] for name in "defghijklmn"}
+    tidied = study(a=[ALONE, HELD], b=[HELD[:1]], **left)
+    with pytest.raises(StudyError, match="leaves 1 of 13 subjects") as caught:
+        complete(tidied, "drop_run")
+    *_, head, first, second = str(caught.value).splitlines()[:3]
+    assert head.endswith("need at least 3. Left out:")
+    assert first.startswith("  - sub-b (1 runs): run-1: no trial of partner safe")
+    assert second == "  - sub-d (1 runs): no trial of partner safe, partner threat"
+    assert str(caught.value).endswith("\n  - and 2 more")
 
 
 def test_every_contrast_needs_its_cells():
@@ -697,11 +718,12 @@ def test_ratings_are_averaged_over_the_trials_of_a_condition():
         }
     )
     means, trials = trial_ratings(tidied)
-    assert list(means) == ["subject", "condition", "rating", "n_rated", "n_missing"]
+    names = ["rating", "n_rated", "n_missing", "n_uncounted"]
+    assert list(means) == ["subject", "condition", *names]
     rows = means.set_index(["subject", "condition"])
-    assert rows.loc[("01", "alone")].tolist() == [30, 3, 0]
-    assert rows.loc[("01", "partner")].tolist() == [5, 1, 1]
-    assert rows.loc[("02", "alone")].tolist() == [1, 1, 0]
+    assert rows.loc[("01", "alone")].tolist() == [30, 3, 0, 2]
+    assert rows.loc[("01", "partner")].tolist() == [5, 1, 1, 0]
+    assert rows.loc[("02", "alone")].tolist() == [1, 1, 0, 1]
     assert np.isnan(rows.loc[("02", "partner"), "rating"])
     assert rows.loc[("02", "partner"), "n_missing"] == 1
     assert list(trials) == [
@@ -712,9 +734,90 @@ def test_ratings_are_averaged_over_the_trials_of_a_condition():
     assert trials["trial"].tolist() == [1, 2, 3, 4, 1, 2, 3, 1, 2, 3]
     assert trials["session"].isna().all()
     safe, _ = trial_ratings(tidied, cue="safe")
-    assert safe["rating"].tolist() == [1000, 1000]
+    assert safe["rating"].dropna().tolist() == [1000, 1000]
+    assert safe[names[1:]].to_numpy().tolist() == [
+        [2, 0, 3],
+        [0, 0, 1],
+        [1, 0, 1],
+        [0, 0, 0],
+    ]
     every, _ = trial_ratings(tidied, cue=None)
     assert every.loc[0, "rating"] == (90 + 2000) / 5
+
+
+def screened_study(**runs):
+    """Tidy events by run of words: t and s are trials, a number is a screen, ? one without."""
+    found = {}
+    for name, text in runs.items():
+        subject, run = name.rsplit("_", 1)
+        kinds = {"t": "threat", "s": "safe"}
+        rows = [
+            (str(10 * n), "4", kinds[word], "alone", "n/a")
+            if word in kinds
+            else (str(10 * n), "4", "screen", "n/a", word.replace("?", "n/a"))
+            for n, word in enumerate(text.split())
+        ]
+        found[subject, None, run] = tidy(rows, SCREEN, run, columns=RATED)[0]
+    return found
+
+
+def test_a_rating_of_a_block_counts_whatever_the_cue_before_it():
+    tidied = screened_study(
+        a_1="s t s t 80", a_2="t s t s 20", b_1="t s 1", b_2="t s ?", c_1="t s s 7 s"
+    )
+    for cue in ("threat", "safe", None):
+        means, _ = trial_ratings(tidied, cue=cue)
+        assert means.to_numpy().tolist() == [
+            ["a", "alone", 50, 2, 0, 0],
+            ["b", "alone", 1, 1, 1, 0],
+            ["c", "alone", 7, 1, 0, 0],
+        ]
+    # a run without a trial that counts says nothing about it
+    tidied |= screened_study(a_3="s s 1000")
+    means, _ = trial_ratings(tidied)
+    assert means.iloc[0].tolist() == ["a", "alone", 50, 2, 0, 1]
+
+
+def test_a_rating_copied_to_the_trials_of_a_block_counts_once():
+    runs = {("01", None, "1"): [80], ("01", None, "2"): [20, 20, 20]}
+    tidied = rated_study(
+        {key: [("alone", score) for score in own] for key, own in runs.items()}
+    )
+    means, _ = trial_ratings(tidied)
+    assert means.to_numpy().tolist() == [["01", "alone", 50, 2, 0, 2]]
+
+
+def test_ratings_of_trials_that_do_not_count_are_counted():
+    tidied = screened_study(a_1="t 10 s 1 t ? s 2 t 30 s 3", b_1="t 5 s t 7 s")
+    means, _ = trial_ratings(tidied)
+    assert means.to_numpy().tolist() == [
+        ["a", "alone", 20, 2, 1, 3],
+        ["b", "alone", 6, 2, 0, 0],
+    ]
+    means, _ = trial_ratings(tidied, cue=None)
+    assert means["rating"].tolist() == [46 / 5, 6]
+
+
+def test_ratings_that_may_be_of_trials_or_of_blocks_are_refused():
+    # two blocks of one condition in a run; the second person rated trial by trial
+    tidied = screened_study(a_1="t t s 80 s t s 20", b_1="t 5 s 1 t 6 s 2")
+    with pytest.raises(StudyError) as caught:
+        trial_ratings(tidied)
+    text = str(caught.value)
+    assert text.startswith(
+        "in 1 subjects ratings follow safe trials, with threat trials before them that have "
+        "none:\n  - sub-a: 2 of 2\n"
+    )
+    assert "ratings.events.cue: both" in text
+    assert "bids.exclude" in text
+    means, _ = trial_ratings(tidied, cue=None)
+    assert means["rating"].tolist() == [50, 3.5]
+    # trials before another rating of the same condition and run are not passed over
+    for sound in ("t 80 s 1 s t 70", "t s 1 t 70 s 1 t 2 s 3", "s s 1 t 5"):
+        trial_ratings(screened_study(a_1=sound))
+    many = {f"p{n}_1": "t s 80 t s 20" for n in range(12)}
+    with pytest.raises(StudyError, match=r"  - sub-p9: 2 of 2\n  - and 2 more\n"):
+        trial_ratings(screened_study(**many))
 
 
 def grain(ratings):

@@ -188,6 +188,7 @@ def test_people_who_cover_next_to_no_parcel_are_refused_by_name(n, enough, absen
     for part in (
         f"fewer than 10 of 119 parcels: sub-04 ({n}).",
         "maps.exclude_column",
+        "bids.exclude",
         "regions.min_coverage",
     ):
         assert part in str(caught.value)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from handhold.errors import StudyError
-from handhold.ratings import RELIEF, relief, relieve
+from handhold.ratings import RELIEF, list_unscanned, relief, relieve
 
 PEOPLE = ["01", "02", "03"]
 PARTNER = {"name": "partner", "baseline": "alone", "held": "partner"}
@@ -43,8 +43,8 @@ def ready_table(drops=("40", "0", "-25")):
 
 
 def run(table, ratings, contrasts=(PARTNER,), **changes):
-    options = {"subjects": PEOPLE, "excluded": [], "rename": {}, **changes}
-    subjects = options.pop("subjects")
+    options = {"excluded": [], "rename": {}, "source": "maps", **changes}
+    subjects = options.pop("subjects", PEOPLE)
     return relieve(table, ratings, list(contrasts), subjects, **options)
 
 
@@ -117,7 +117,9 @@ def test_sub_is_no_part_of_a_label_and_zeros_are():
     table["id"] = "sub-" + table["id"]
     assert run(table, WIDE)["subject"].tolist() == PEOPLE
     table["id"] = ["1", "2", "3"]
-    assert "sub-1 has a rating but no image" in faults(table, WIDE)
+    assert faults(table, WIDE)[0] == (
+        "sub-1 has a rating but no image (sub-01 has an image but no rating: the same?)"
+    )
 
 
 def test_the_words_of_a_long_table_become_ours():
@@ -140,7 +142,72 @@ def test_excluded_people_are_ignored_faults_and_all():
     table = pd.concat([wide_table(), stranger], ignore_index=True)
     found = run(table, WIDE, excluded=["09"])
     assert found["subject"].tolist() == PEOPLE
-    assert len(faults(table, WIDE)) == 4
+
+
+def unscanned(table, ratings, excluded=(), source="bids"):
+    return (
+        list_unscanned(
+            table,
+            ratings,
+            [PARTNER],
+            PEOPLE,
+            excluded=list(excluded),
+            rename={},
+            source=source,
+        )
+        .to_numpy()
+        .tolist()
+    )
+
+
+def test_who_was_rated_and_not_scanned_is_counted():
+    added = pd.DataFrame(
+        {
+            "id": ["sub-09", "09", "07", "08"],
+            "r_alone": ["x", "3", "5", np.nan],
+            "r_partner": ["1", "2", np.nan, np.nan],
+        }
+    )
+    table = pd.concat([wide_table(), added], ignore_index=True)
+    # what is wrong with their ratings is nobody's concern
+    pd.testing.assert_frame_equal(run(table, WIDE), run(wide_table(), WIDE))
+    expected = [
+        ["09", "rating", 4, "rated, but no BOLD"],
+        ["07", "rating", 1, "rated, but no BOLD"],
+    ]
+    assert unscanned(table, WIDE) == expected
+    assert unscanned(table, WIDE, excluded=["09"]) == expected[1:]
+    (row,) = unscanned(table, WIDE, excluded=["09"], source="maps")
+    assert row[-1] == "rated, but no image"
+    assert unscanned(long_table(), LONG) == []
+
+
+@pytest.mark.parametrize("label", ["3", "sub-003", "SUB_03", " 03", "sub-sub-03"])
+def test_a_misspelled_label_is_no_unscanned_person(label):
+    table = wide_table().replace("03", label)
+    assert faults(table, WIDE) == [
+        f"sub-{label.removeprefix('sub-')} has a rating but no image (sub-03 has an image but no "
+        "rating: the same?)",
+        "sub-03 has an image but no rating for alone",
+        "sub-03 has an image but no rating for partner",
+    ]
+
+
+def test_a_label_is_like_no_one_who_was_rated():
+    table = wide_table().replace("03", "1")
+    assert faults(table, WIDE)[0] == "sub-1 has a rating but no image"
+
+
+def test_advice_names_the_keys_that_the_source_has():
+    table = long_table().query("id != '03'").replace({"partner": "spouse"})
+    for source, keys, others in (
+        ("maps", ("maps.exclude_column", "maps.rename.condition"), "bids."),
+        ("bids", ("bids.exclude", "write the words of contrasts"), "maps."),
+    ):
+        with pytest.raises(StudyError) as caught:
+            run(table, LONG, source=source)
+        assert all(key in str(caught.value) for key in keys)
+        assert others not in str(caught.value)
 
 
 def test_contrasts_without_ratings_are_absent():
@@ -194,13 +261,13 @@ def test_all_faults_are_listed_at_once():
             ("01", "5", "4"),
             ("01", "5", "4"),
             ("02", "five", "inf"),
-            ("04", "1", "1"),
+            ("4x", "1", "one"),
             (np.nan, "2", "2"),
         ],
         columns=["id", "r_alone", "r_partner"],
     )
     assert faults(table, WIDE) == [
-        "sub-04 has a rating but no image",
+        "sub-4x has a rating but no image",
         "2 ratings have no subject",
         "sub-01 has 2 ratings for alone",
         "sub-01 has 2 ratings for partner",

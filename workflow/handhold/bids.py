@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from handhold.errors import StudyError
-from handhold.events import EXCLUDED, drop_incomplete, same_label
+from handhold.events import EXCLUDED, drop_incomplete, run_keys, same_label
 from handhold.io import MISSING
 from handhold.runs import RUN, name_run
 from handhold.sources import plain_subject
@@ -28,6 +29,8 @@ FORM = frozenset({"space", "cohort", "res", "den", "desc"})
 PIECES = frozenset({"echo", "part"})
 # Label of bids.resolution for images without res-, as fMRIPrep calls the grid they are on.
 NATIVE = "native"
+# Label of a space in which atlases and receptor maps are, as it begins.
+STANDARD = "MNI"
 # git-annex keeps its pointers shorter than this, and they begin so.
 POINTER_BYTES = 32768
 POINTER = "/annex/objects/"
@@ -87,9 +90,12 @@ def index_runs(bids: dict) -> Index:
     bold = _choose_bold(preprocessed, bids)
     table = _join(raw, derivative, bold, {**_raw_runs(original), **bold}, bids)
     idle = [subject for subject in chosen if subject not in set(table["subject"])]
+    _require_runs(idle, bids)
     excluded += [
         (subject, "subject", 0, f"no run of {_name(bids)}") for subject in idle
     ]
+    table, left = _leave_out(table, chosen, bids)
+    excluded += left
     runs = table[[*RUN, *FILES]]
     kept, dropped = drop_incomplete(runs, table["lacks"], bids["incomplete_runs"])
     excluded += dropped.itertuples(index=False, name=None)
@@ -101,6 +107,17 @@ def index_runs(bids: dict) -> Index:
         )
     _require_content(kept)
     return Index(kept.reset_index(drop=True), pd.DataFrame(excluded, columns=EXCLUDED))
+
+
+def _require_runs(idle: list[str], bids: dict) -> None:
+    """Refuse people without a run of the task, where incomplete runs are refused."""
+    if idle and bids["incomplete_runs"] == "refuse":
+        listed = "\n".join(f"  - sub-{subject}" for subject in idle)
+        raise StudyError(
+            f"{len(idle)} subjects have no run of {_name(bids)}, raw or preprocessed:\n{listed}\n"
+            "Complete them, exclude them with the reason in bids.exclude, or have them counted "
+            "as excluded with bids.incomplete_runs: drop_run or drop_subject."
+        )
 
 
 def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.DataFrame:
@@ -263,6 +280,12 @@ def _walk(
             f"the folder {root} ({key}) holds no folder sub-*. {advice} If it is a DataLad "
             f"subdataset that was not installed: datalad get -n {root}"
         )
+    strange = [name for name in people if not re.fullmatch(r"sub-[^._]+", name)]
+    _refuse(
+        [f"{root / name} is no name of a subject" for name in strange],
+        key,
+        "BIDS labels hold letters and digits only: rename folder and files, or move them away.",
+    )
     by_person: dict[str | None, list[_File]] = {None: files}
     for name in people:
         by_person[name.removeprefix("sub-")] = _scan_person(root, name)
@@ -295,9 +318,16 @@ def _scan(folder: Path, depth: int) -> tuple[list[_File], list[str]]:
         for entry in entries:
             if (file := _parse(entry.name, entry.path, depth)) is not None:
                 files.append(file)
-            elif depth < 3 and "." not in entry.name and entry.is_dir():
+            elif depth < 3 and _may_be_folder(entry.name) and entry.is_dir():
                 folders.append(entry.name)
     return sorted(files), sorted(folders)
+
+
+def _may_be_folder(name: str) -> bool:
+    """Spare reports beside subjects (sub-01.html) the question whether they are folders."""
+    return "." not in name or (
+        name.startswith(("sub-", "ses-")) and not name.endswith(".html")
+    )
 
 
 def _parse(name: str, path: str, depth: int) -> _File | None:
@@ -413,7 +443,9 @@ def _choose_people(
     people = sorted({*raw.people, *derivative.people})
     labels = [plain_subject(str(label)) for label in bids["participant_label"]]
     reasons = {
-        plain_subject(str(label)): reason for label, reason in bids["exclude"].items()
+        plain_subject(str(label)): reason
+        for label, reason in bids["exclude"].items()
+        if not _is_run(label)
     }
     faults = [
         f"sub-{label} ({key}) is not in {raw.root} or {derivative.root}; {advise(label, people)}"
@@ -445,11 +477,76 @@ def _choose_people(
     return chosen, rows
 
 
+def _is_run(label: str) -> bool:
+    """Tell the label of a run (01_run-2) in bids.exclude from that of a person."""
+    return "_ses-" in str(label) or "_run-" in str(label)
+
+
+def _leave_out(
+    table: pd.DataFrame, chosen: list[str], bids: dict
+) -> tuple[pd.DataFrame, list[tuple]]:
+    """Leave out the runs that bids.exclude names, and return how they are counted.
+
+    A label without ses- or run- stands for runs that have none.
+    """
+    keys = dict(zip(table.index, run_keys(table), strict=True))
+    names = {index: "_".join(name_run(*key).split(" ")) for index, key in keys.items()}
+    plain = {_plain_run(name): index for index, name in names.items()}
+    reasons, faults = {}, []
+    for label, reason in bids["exclude"].items():
+        if not _is_run(label):
+            continue
+        own = _plain_run(str(label))
+        if own in plain:
+            reasons[plain[own]] = f"{reason} (bids.exclude)"
+        elif own.split("_")[0] not in chosen:
+            faults.append(
+                f"{label} (bids.exclude) is a run of nobody who is analysed; people here: "
+                f"{', '.join(chosen[:SHOWN])}"
+            )
+        else:
+            person = [
+                n
+                for n in names.values()
+                if _plain_run(n).split("_")[0] == own.split("_")[0]
+            ]
+            faults.append(
+                f"{label} (bids.exclude) is no run of {_name(bids)}; {advise(str(label), person)}"
+            )
+    _refuse(faults, "bids")
+    rows = []
+    for subject, mine in table.groupby("subject", sort=False):
+        own = [index for index in mine.index if index in reasons]
+        if len(own) == len(mine):
+            text = "; ".join(f"{_words(names[i])}: {reasons[i]}" for i in own)
+            rows.append((subject, "subject", len(own), text))
+        else:
+            rows += [
+                (subject, "run", 1, f"{_words(names[i])}: {reasons[i]}") for i in own
+            ]
+    return table.drop(index=list(reasons)), rows
+
+
+def _words(name: str) -> str:
+    """Return the name of a run without its subject."""
+    return name.partition("_")[2].replace("_", " ")
+
+
+def _plain_run(label: str) -> str:
+    """Return the name of a run without sub- and padding, which may differ between trees."""
+    pairs = (pair.partition("-") for pair in plain_subject(label).split("_"))
+    return "_".join(
+        f"{key}-{same_label(value)}" if key == "run" else key + mid + value
+        for key, mid, value in pairs
+    )
+
+
 def _choose_bold(files: list[_File], bids: dict) -> dict[tuple, _File]:
     """Return the preprocessed BOLD of each run in the chosen space and resolution."""
     own = [file for file in files if _is_bold(file)]
     if own:
         _require_label("bids.space", bids["space"], own, "space")
+        _require_standard(bids["space"], own)
     own = [file for file in own if file.entities.get("space") == bids["space"]]
     if bids.get("resolution") is not None:
         label = _plain(bids["resolution"])
@@ -464,6 +561,19 @@ def _choose_bold(files: list[_File], bids: dict) -> dict[tuple, _File]:
     several = [_word_several(found) for found in runs.values() if len(found) > 1]
     _refuse(several, "the preprocessed BOLD (bids.derivatives)")
     return {key: found[0] for key, found in runs.items()}
+
+
+def _require_standard(space: str, files: list[_File]) -> None:
+    """Refuse spaces of single people, in which atlases and receptor maps are not."""
+    if not space.startswith(STANDARD):
+        known = sorted({file.entities.get("space", "none") for file in files})
+        standard = [name for name in known if name.startswith(STANDARD)]
+        raise StudyError(
+            f"bids.space is {space}, and atlases and receptor maps are in MNI space. BOLD in MNI "
+            f"space here: {', '.join(standard) or 'none'} (others: "
+            f"{', '.join(name for name in known if name not in standard)}). Choose one, or run "
+            "fMRIPrep with an MNI space among its --output-spaces."
+        )
 
 
 def _word_several(files: list[_File]) -> str:

@@ -25,7 +25,8 @@ TIDY = [
     "rating",
 ]
 EXCLUDED = ["subject", "what", "n", "reason"]
-RATINGS = ["subject", "condition", "rating", "n_rated", "n_missing"]
+BLOCK = [*RUN, "condition"]
+RATINGS = ["subject", "condition", "rating", "n_rated", "n_missing", "n_uncounted"]
 # Events before this are left out of nilearn's designs: responses are over after 24 s.
 MIN_ONSET_S = -24.0
 # What a row without a trial type is called in the configuration, as in BIDS tables.
@@ -35,6 +36,8 @@ NO_TYPE = "n/a"
 MOSTLY = 0.5
 # Two ratings closer than this are one: finer steps than any scale has.
 SAME_RATING = 1e-9
+# Lines that a message lists one by one.
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -611,6 +614,8 @@ def complete_runs(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Keep the runs that have both cues of each of their conditions, and whoever has all cells.
 
+    Conditions of no contrast may lack a cue; `unused_conditions` counts them.
+
     Parameters
     ----------
     tidy : dict
@@ -639,8 +644,11 @@ def complete_runs(
     """
     held = [_cells(tidy.get(key)) for key in run_keys(runs)]
     _require_conditions(held, contrasts)
+    used = {condition for condition, _ in _needed_cells(contrasts)}
     lacks = pd.Series(
-        [_lacking(cells, events) for cells in held], index=runs.index, dtype=object
+        [_lacking(cells, used, events) for cells in held],
+        index=runs.index,
+        dtype=object,
     )
     kept, excluded = drop_incomplete(runs, lacks, policy)
     cells = pd.Series(held, index=runs.index, dtype=object)
@@ -661,14 +669,19 @@ def complete_runs(
             "bids.incomplete_runs: drop_run or drop_subject."
         )
     kept = kept[~kept["subject"].isin([row[0] for row in rows])]
+    excluded = _stack([excluded, pd.DataFrame(rows, columns=EXCLUDED)])
     if kept["subject"].nunique() < MIN_SUBJECTS:
+        gone = excluded[excluded["what"] == "subject"]
+        listed = _list_first(
+            f"sub-{row.subject} ({row.n} runs): {row.reason}"
+            for row in gone.itertuples()
+        )
         raise StudyError(
             f"bids.incomplete_runs ({policy}) leaves {kept['subject'].nunique()} of "
             f"{runs['subject'].nunique()} subjects with every cell of the contrasts; tests over "
-            f"subjects need at least {MIN_SUBJECTS}."
+            f"subjects need at least {MIN_SUBJECTS}. Left out:\n{listed}"
         )
-    added = pd.DataFrame(rows, columns=EXCLUDED)
-    return kept, _stack([excluded, added])
+    return kept, excluded
 
 
 def unused_conditions(
@@ -693,12 +706,12 @@ def _cells(events: pd.DataFrame | None) -> set[tuple]:
     return {pair for pair in pairs if all(isinstance(label, str) for label in pair)}
 
 
-def _lacking(cells: set[tuple], events: dict) -> str | None:
+def _lacking(cells: set[tuple], used: set[str], events: dict) -> str | None:
     if not cells:
         return "no trial of any cell"
     absent = [
         f"{condition} {cue}"
-        for condition in sorted({condition for condition, _ in cells})
+        for condition in sorted({condition for condition, _ in cells} & used)
         for cue in _cues(condition, events)
         if (condition, cue) not in cells
     ]
@@ -764,29 +777,92 @@ def list_trials(tidy: dict[tuple, pd.DataFrame]) -> pd.DataFrame:
 def trial_ratings(
     tidy: dict[tuple, pd.DataFrame], *, cue: str | None = "threat"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Take the ratings of trials out of the events.
+    """Take the ratings of trials, or of blocks, out of the events.
+
+    A block is a condition in a run. Where no block of the study has more than one rating, it is
+    the block's, whatever the cue of the trial before it; where the trials of a cell in a run have
+    the same rating, it is the block's too, and counts once. Else every trial has its own.
 
     Parameters
     ----------
     tidy : dict
         Tidy events of each (subject, session, run) that is analysed.
     cue : {'threat', 'safe', None}
-        The trials whose ratings count; None: all.
+        The trials whose ratings count; None: all. A rating of a block counts if it has such trials.
 
     Returns
     -------
     means : DataFrame
-        Columns subject, condition, rating (mean over a subject's rated trials, runs together),
-        n_rated, n_missing (trials); rating is missing where no trial was rated.
+        Columns subject, condition, rating (mean over a subject's rated trials or blocks, runs
+        together), n_rated, n_missing (trials, or blocks), n_uncounted (ratings of trials of the
+        other cue); rating is missing where nothing was rated.
     trials : DataFrame
         As `list_trials` gives it, all cues.
+
+    Raises
+    ------
+    StudyError
+        If blocks have several ratings, most of the uncounted ones of a subject after trials that
+        count and have none: whether they are of blocks or of trials cannot be known.
     """
     trials = list_trials(tidy)
-    counted = trials if cue is None else trials[trials["cue"] == cue]
-    groups = counted.groupby(["subject", "condition"], sort=False)["rating"]
-    means = pd.DataFrame({"rating": groups.mean(), "n_rated": groups.count()})
-    means["n_missing"] = groups.size() - means["n_rated"]
+    given = trials["rating"].notna()
+    counts = (
+        pd.Series(True, index=trials.index) if cue is None else trials["cue"] == cue
+    )
+    blocks = [trials[name] for name in BLOCK]
+    if given.groupby(blocks, dropna=False).sum().max() > 1:
+        rated = counts
+        _require_owners(trials, counts)
+    else:
+        rated = counts.groupby(blocks, dropna=False).transform("any")
+    units = trials[rated]
+    if rating_grain(trials).kind == "block":
+        groups = units.groupby(BLOCK, sort=False, dropna=False)
+        units = groups["rating"].mean().reset_index()
+    person = ["subject", "condition"]
+    scores = units.groupby(person, sort=False)["rating"]
+    means = pd.DataFrame({"rating": scores.mean(), "n_rated": scores.count()})
+    means["n_missing"] = scores.size() - means["n_rated"]
+    left = (given & ~rated).groupby([trials[name] for name in person], sort=False).sum()
+    means = means.reindex(left.index).assign(n_uncounted=left)
+    numbers = ["n_rated", "n_missing", "n_uncounted"]
+    means[numbers] = means[numbers].fillna(0).astype(int)
     return means.reset_index()[RATINGS], trials
+
+
+def _require_owners(trials: pd.DataFrame, counts: pd.Series) -> None:
+    """Refuse ratings that may be of their trial, or of all trials since the rating before."""
+    given = trials["rating"].notna()
+    blocks = [trials[name] for name in BLOCK]
+    before = given.groupby(blocks, dropna=False).cumsum() - given
+    passed = counts.groupby([*blocks, before], dropna=False).transform("any")
+    left = given & ~counts
+    people = pd.DataFrame({"left": left, "doubtful": left & passed})
+    people = people.groupby(trials["subject"], sort=False).sum()
+    people = people[2 * people["doubtful"] > people["left"]]
+    if len(people):
+        cues = sorted(trials.loc[left, "cue"].unique())
+        counted = sorted(trials.loc[counts, "cue"].unique())
+        listed = _list_first(
+            f"sub-{row.Index}: {row.doubtful} of {row.left}"
+            for row in people.itertuples()
+        )
+        raise StudyError(
+            f"in {len(people)} subjects ratings follow {' '.join(cues)} trials, with "
+            f"{' '.join(counted)} trials before them that have none:\n{listed}\n"
+            "Runs have several ratings of a condition, so that these may be of their trial, which "
+            "ratings.events.cue does not count, or of all trials since the rating before. Count "
+            "all with ratings.events.cue: both, give the ratings of conditions in ratings.table, "
+            "or exclude a subject with its reason in bids.exclude."
+        )
+
+
+def _list_first(lines: Iterable[str]) -> str:
+    """Return lines as a list of ten, and how many more there are."""
+    lines = list(lines)
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join(f"  - {line}" for line in [*lines[:SHOWN], *more])
 
 
 def rating_grain(trials: pd.DataFrame) -> Grain:

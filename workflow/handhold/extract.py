@@ -90,7 +90,7 @@ def extract(
             if row[name] not in means:
                 means[row[name]] = reader.read(
                     row[name],
-                    f"sub-{row['subject']}, {name} (maps.table)",
+                    f"sub-{row['subject']}, {name}",
                     analyze_orientation=analyze_orientation,
                     zero_is_missing=zero_is_missing,
                 )

@@ -17,6 +17,7 @@ from handhold.correspondence import (
 from handhold.errors import StudyError
 from handhold.families import name_family
 from handhold.nulls import euclidean, two_sided_p
+from handhold.sources import EXCLUDE_KEY
 from handhold.specificity import compare_receptors, correlate_axis, explain_target
 from handhold.surrogates import draw_surrogates
 
@@ -477,7 +478,8 @@ def _require_covered(used: pd.DataFrame, subjects: NDArray, contrast: str) -> No
         raise StudyError(
             f"{contrast}: {len(few)} of {len(covered)} subjects cover fewer than {MIN_PARCELS} of "
             f"{used['region'].nunique()} parcels: {listed}. Look at their images; exclude them "
-            "with a reason in maps.exclude_column, or lower regions.min_coverage for everyone."
+            f"with a reason ({EXCLUDE_KEY['maps']}; of BOLD, {EXCLUDE_KEY['bids']}), or lower "
+            "regions.min_coverage for everyone."
         )
 
 

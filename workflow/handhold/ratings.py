@@ -1,11 +1,20 @@
 """Reported unpleasantness becomes relief, with one sign: positive, holding the hand helped."""
 
+import re
+
 import pandas as pd
 
 from handhold.errors import StudyError
-from handhold.sources import plain_subject
+from handhold.sources import EXCLUDE_KEY, plain_subject
 
 RELIEF = ["subject", "contrast", "relief", "baseline", "held"]
+# How the words of the table become those of contrasts, by source.
+RENAME_ADVICE = {
+    "maps": "map the words with maps.rename.condition, or remove those rows",
+    "bids": "write the words of contrasts in the table, or remove those rows",
+}
+# What someone with ratings lacks, by source.
+NO_IMAGE = {"maps": "rated, but no image", "bids": "rated, but no BOLD"}
 
 
 def relief(baseline: pd.Series, held: pd.Series, higher_is: str) -> pd.Series:
@@ -26,6 +35,7 @@ def relieve(
     *,
     excluded: list[str],
     rename: dict[str, str],
+    source: str,
 ) -> pd.DataFrame:
     """Compute relief per subject and contrast.
 
@@ -41,6 +51,8 @@ def relieve(
         Who is analysed, and who was excluded with a reason.
     rename : dict of str to str
         The table's words for conditions and ours.
+    source : {'maps', 'bids'}
+        Whose keys a message names: of images, or of BOLD.
 
     Returns
     -------
@@ -52,21 +64,22 @@ def relieve(
     Raises
     ------
     StudyError
-        With all faults at once: unknown columns, duplicates, ratings of unknown people, people
-        without rating, values that are not numbers, contrasts that no rating covers.
+        With all faults at once: unknown columns, duplicates, people without rating (and then
+        ratings of people without image, who may be they), values that are not numbers,
+        contrasts that no rating covers.
     """
-    _require_columns(table, ratings)
-    people = table[ratings["subject"]].map(plain_subject, na_action="ignore")
-    table = table.assign(**{ratings["subject"]: people})[~people.isin(excluded)]
-    scores, covered = _SHAPES[_form(ratings)](table, ratings, contrasts, rename)
+    table, scores, covered = _scores(table, ratings, contrasts, excluded, rename)
+    own = scores[scores["subject"].isin(subjects) | scores["subject"].isna()]
+    missing = _missing(scores, subjects)
     faults = [
-        *_unknown_people(scores, subjects),
-        *_duplicates(scores),
-        *_not_numbers(scores),
-        *_missing(scores, subjects),
+        *(_unknown_people(scores, subjects) if missing else []),
+        *_nameless(own),
+        *_duplicates(own),
+        *_not_numbers(own),
+        *missing,
     ]
     faults += _unknown_conditions(contrasts, ratings)
-    faults += _misspelled_conditions(table, contrasts, covered, ratings, rename)
+    faults += _misspelled_conditions(table, contrasts, covered, ratings, rename, source)
     if not covered:
         faults.append(
             "no contrast has its ratings; compare contrasts with the section ratings"
@@ -76,15 +89,56 @@ def relieve(
         raise StudyError(
             f"{ratings['table']} (ratings.table) has {len(faults)} "
             f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
-            "Mend the table, or exclude a subject with its reason in maps.exclude_column."
+            f"Mend the table, or exclude a subject with its reason in {EXCLUDE_KEY[source]}."
         )
     wide = (
-        scores.assign(score=lambda rows: rows["score"].astype(float))
+        own.assign(score=lambda rows: rows["score"].astype(float))
         .pivot(index="subject", columns="of", values="score")
         .loc[subjects]
     )
     pieces = [_relief_of(wide, contrast, ratings) for contrast in covered]
     return pd.concat(pieces, ignore_index=True)[RELIEF]
+
+
+def list_unscanned(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    subjects: list[str],
+    *,
+    excluded: list[str],
+    rename: dict[str, str],
+    source: str,
+) -> pd.DataFrame:
+    """Count the ratings of people without image, whom `relieve` leaves out.
+
+    Parameters are those of `relieve`.
+
+    Returns
+    -------
+    DataFrame
+        Columns subject, what (rating), n (ratings), reason; as a manifest counts exclusions.
+    """
+    _, scores, _ = _scores(table, ratings, contrasts, excluded, rename)
+    left = scores.dropna(subset=["subject", "score"])
+    left = left[~left["subject"].isin(subjects)]
+    counts = left.groupby("subject", sort=False).size()
+    rows = [(subject, "rating", n, NO_IMAGE[source]) for subject, n in counts.items()]
+    return pd.DataFrame(rows, columns=["subject", "what", "n", "reason"])
+
+
+def _scores(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    excluded: list[str],
+    rename: dict[str, str],
+) -> tuple[pd.DataFrame, pd.DataFrame, list[dict]]:
+    """Return the table without who is excluded, its scores, and the contrasts they cover."""
+    _require_columns(table, ratings)
+    people = table[ratings["subject"]].map(plain_subject, na_action="ignore")
+    table = table.assign(**{ratings["subject"]: people})[~people.isin(excluded)]
+    return table, *_SHAPES[_form(ratings)](table, ratings, contrasts, rename)
 
 
 def _form(ratings: dict) -> str:
@@ -170,6 +224,7 @@ def _misspelled_conditions(
     covered: list[dict],
     ratings: dict,
     rename: dict,
+    source: str,
 ) -> list[str]:
     """List contrasts without ratings in a long table that rates conditions of no contrast."""
     if "long" not in ratings:
@@ -185,8 +240,8 @@ def _misspelled_conditions(
     strange = sorted(set(words) - set().union(*sides))
     return [
         f"the contrast {contrast['name']} has no ratings of "
-        f"{', '.join(sorted(side - set(words)))}, while the table rates {', '.join(strange)}: map "
-        "the words with maps.rename.condition, or remove those rows"
+        f"{', '.join(sorted(side - set(words)))}, while the table rates {', '.join(strange)}: "
+        f"{RENAME_ADVICE[source]}"
         for contrast, side in zip(contrasts, sides, strict=True)
         if strange and contrast not in covered and "baseline" in contrast
     ]
@@ -212,14 +267,28 @@ def _require_columns(table: pd.DataFrame, ratings: dict) -> None:
 
 
 def _unknown_people(scores: pd.DataFrame, subjects: list[str]) -> list[str]:
-    people = list(dict.fromkeys(scores["subject"].dropna()))
-    faults = [
-        f"sub-{subject} has a rating but no image"
-        for subject in people
-        if subject not in subjects
-    ]
+    """List who has a rating but no image, and whose label may be meant."""
+    rated = list(dict.fromkeys(scores["subject"].dropna()))
+    waiting = {_bare(label): label for label in subjects if label not in rated}
+    faults = []
+    for subject in rated:
+        if subject not in subjects:
+            near = waiting.get(_bare(subject))
+            hint = f" (sub-{near} has an image but no rating: the same?)"
+            faults.append(
+                f"sub-{subject} has a rating but no image{hint if near else ''}"
+            )
+    return faults
+
+
+def _bare(label: str) -> str:
+    """Return a label without case, blanks, prefix and padding."""
+    return re.sub(r"^(sub[-_ ]?)?0*", "", label.strip().casefold())
+
+
+def _nameless(scores: pd.DataFrame) -> list[str]:
     anonymous = int(scores["subject"].isna().sum())
-    return faults + ([f"{anonymous} ratings have no subject"] if anonymous else [])
+    return [f"{anonymous} ratings have no subject"] if anonymous else []
 
 
 def _duplicates(scores: pd.DataFrame) -> list[str]:

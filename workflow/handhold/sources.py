@@ -16,6 +16,8 @@ CELL = ["subject", "condition", "cue", "contrast", "run"]
 FILES = ["image", "variance", "tsnr"]
 # Words in an exclusion column that mean: keep.
 KEEP = frozenset({"0", "no", "false", "none", "keep"})
+# Where a study of each kind, of images or of BOLD, gives the reason to exclude someone.
+EXCLUDE_KEY = {"maps": "maps.exclude_column", "bids": "bids.exclude"}
 # Correlations and permutations over subjects mean nothing below this.
 MIN_SUBJECTS = 3
 

@@ -213,7 +213,7 @@ def open_study(config: dict) -> Study:
         resolved,
         source.config,
         folder,
-        source.manifest,
+        _with_unscanned(source),
         source.runs,
         source.simulated,
         receptors,
@@ -254,7 +254,7 @@ def _open_bids(config: dict, folder: str) -> Source:
     if "events" in config.get("ratings", {}):
         kept = {key: trials.runs[key] for key in events.run_keys(runs)}
         means, _ = events.trial_ratings(kept, cue=rated_cue(config["ratings"]))
-        given = means.astype({"rating": str})
+        given = means.assign(rating=means["rating"].map(str, na_action="ignore"))
         return Source(_with_rated_trials(config, folder), manifest, runs, given)
     config = _rooted(config, "ratings")
     return Source(config, manifest, runs, _ratings_table(config))
@@ -399,14 +399,30 @@ def relief_of(
     config: dict, table: pd.DataFrame, manifest: sources.Manifest
 ) -> pd.DataFrame:
     """Compute the relief of every subject of a study from its table of ratings."""
-    return ratings.relieve(
-        table,
-        config["ratings"],
-        config["contrasts"],
-        manifest.subjects,
-        excluded=manifest.excluded_subjects,
-        rename=config["maps"]["rename"]["condition"],
+    return ratings.relieve(table, **_of_ratings(config, manifest))
+
+
+def _of_ratings(config: dict, manifest: sources.Manifest) -> dict:
+    """Return what a table of ratings is read with."""
+    return {
+        "ratings": config["ratings"],
+        "contrasts": config["contrasts"],
+        "subjects": manifest.subjects,
+        "excluded": manifest.excluded_subjects,
+        "rename": config["maps"]["rename"]["condition"],
+        "source": "bids" if "bids" in config else "maps",
+    }
+
+
+def _with_unscanned(source: Source) -> sources.Manifest:
+    """Count who was rated, but has no image, among the exclusions."""
+    if source.ratings is None:
+        return source.manifest
+    unscanned = ratings.list_unscanned(
+        source.ratings, **_of_ratings(source.config, source.manifest)
     )
+    excluded = _stack([source.manifest.excluded, unscanned])
+    return sources.Manifest(source.manifest.images, excluded)
 
 
 def code_of(rule: str) -> list[str]:

@@ -50,6 +50,7 @@ if STUDY.rated:
         params:
             config={name: CONFIG[name] for name in ("ratings", "contrasts")},
             rename=CONFIG["maps"]["rename"]["condition"],
+            source="bids" if "bids" in CONFIG else "maps",
             subjects=STUDY.manifest.subjects,
             excluded=STUDY.manifest.excluded_subjects,
         script:

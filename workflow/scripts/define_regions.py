@@ -10,7 +10,7 @@ chosen = snakemake.params
 known = atlases.read_atlases(snakemake.input.atlases, chosen.data_root)
 rows = atlases.read_definitions(snakemake.input.rois, chosen.definitions)
 grid = read_grid(
-    snakemake.input.grid, chosen.orientation, "the first image (maps.table)"
+    snakemake.input.grid, chosen.orientation, "the first image of the study"
 )
 
 rois = atlases.roi_clouds(rows, known)

@@ -12,5 +12,6 @@ table = relieve(
     snakemake.params.subjects,
     excluded=snakemake.params.excluded,
     rename=snakemake.params.rename,
+    source=snakemake.params.source,
 )
 write_results(table, snakemake.output[0])
