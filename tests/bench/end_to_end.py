@@ -243,9 +243,7 @@ def show(name: str, found: dict) -> None:
 def compare(folder: Path, config: dict, nulls: str | None) -> None:
     """Run both on the same study."""
     simulate(folder, config)
-    print(
-        f"{config['title']:32} {'wall s':>7} {'CPU s':>7} {'max MB':>8} {'sum MB':>8}"
-    )
+    head(config["title"])
     product = analyse(folder, config)
     show("handhold, snakemake --cores 2", product)
     command = [sys.executable, "-W", "ignore", __file__, "--by-hand"]
