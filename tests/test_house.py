@@ -131,7 +131,7 @@ LAYERS = {
         *("variogram", "fields", "surrogates"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "collinearity", "glm", "runs", "events", "quality"),
+        *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
     },
     # Files, figures, pages.

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from handhold.correspondence import naive_p, within_r
+from handhold.families import FAMILIES
 from handhold.nulls import euclidean, moran_by_structure, two_sided_p
-from handhold.surrogates import FAMILIES, draw_surrogates
+from handhold.surrogates import draw_surrogates
 from handhold.variogram import Lags
 
 ROUNDING = 1e-9

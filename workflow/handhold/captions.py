@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from handhold import tables
-from handhold.surrogates import other_families
+from handhold.families import other_families
 
 LOWERED = "Values above 0: {act} lowered the response"
 HELPED = "relief above 0: {act} helped"

@@ -23,6 +23,7 @@ from handhold import tables
 from handhold.drawing import (
     BLUE,
     COLOURS,
+    GREEN,
     GREY,
     HALF,
     INK,
@@ -39,7 +40,7 @@ from handhold.drawing import (
     select_rois,
     styled,
 )
-from handhold.surrogates import FAMILIES
+from handhold.families import FAMILIES
 
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "////", "....", "\\\\\\\\")

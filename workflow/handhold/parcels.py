@@ -15,9 +15,10 @@ from handhold.correspondence import (
     within_r,
 )
 from handhold.errors import StudyError
+from handhold.families import name_family
 from handhold.nulls import euclidean, two_sided_p
 from handhold.specificity import compare_receptors, correlate_axis, explain_target
-from handhold.surrogates import draw_surrogates, name_family
+from handhold.surrogates import draw_surrogates
 
 AXES = ["x", "y", "z"]
 METHODS = ("spearman", "pearson")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from handhold.surrogates import other_families
+from handhold.families import other_families
 
 SUPPORTED, AGAINST, INCONCLUSIVE, NOT_RUN = (
     "supported",
