@@ -138,6 +138,11 @@ def fit_by_hand(
         smoothing_fwhm=glm["smoothing_mm"] or None,
         minimize_memory=True,
     )
+    # nilearn returns None for a run without a censored volume, and takes None for no list
+    kept = [
+        np.arange(len(table)) if mask is None else mask
+        for table, mask in zip(confounds, kept, strict=True)
+    ]
     model.fit([str(run) for run in runs], tables, confounds, sample_masks=kept)
     images = {}
     for condition in ("alone", "stranger", "partner"):
