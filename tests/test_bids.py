@@ -283,13 +283,83 @@ def test_a_folder_that_is_no_name_of_a_subject_is_refused(tmp_path, tree):
     assert fault == f"{root / tree / 'sub-04.1'} is no name of a subject"
 
 
+def write_directions(root):
+    for subject in ("01", "02"):
+        for way in ("AP", "PA"):
+            write_raw(root, f"sub-{subject}_task-hands_dir-{way}")
+            write_derivative(root, f"sub-{subject}_task-hands_dir-{way}")
+    return root
+
+
+def test_runs_of_two_directions_are_chosen(tmp_path):
+    root = write_directions(tmp_path)
+    found = lines(refusal(section(root)))
+    assert len(found) == 2
+    assert found[0].endswith(
+        "choose with bids.entities: {dir: AP}; or, if they are runs of their own, {dir: [AP, PA]}"
+    )
+    one = index_runs(section(root, entities={"dir": "PA"}))
+    assert run_keys(one.runs) == [("01", None, None), ("02", None, None)]
+    assert one.excluded.empty
+    for path in one.runs[["bold", "mask", "confounds", "events"]].to_numpy().ravel():
+        assert "dir-PA" in path
+    both = {"dir": ["AP", "PA"]}
+    index = index_runs(section(root, entities=both))
+    assert run_keys(index.runs) == [
+        (subject, None, f"dir-{way}")
+        for subject in ("01", "02")
+        for way in ("AP", "PA")
+    ]
+    assert index.runs["events"].str.contains("dir-AP").tolist() == [True, False] * 2
+    index = index_runs(section(root, entities=both, exclude={"01_run-dir-AP": "alarm"}))
+    assert index.excluded["reason"].item() == "run-dir-AP: alarm (bids.exclude)"
+    text = refusal(section(root, entities={"dir": "LR"}))
+    assert "dir-LR (bids.entities.dir; known here: AP, PA)" in text
+
+
+@pytest.mark.parametrize("entity", ["acq-x", "ce-x", "rec-x", "dir-x"])
+def test_a_raw_run_that_differs_in_one_entity_is_not_overlooked(tmp_path, entity):
+    root = tmp_path
+    name, _ = entity.split("-")
+    for subject in ("01", "02"):
+        write_raw(root, f"sub-{subject}_task-hands_{name}-y")
+        write_derivative(root, f"sub-{subject}_task-hands_{name}-y")
+    write_raw(root, f"sub-02_task-hands_{entity}")
+    (fault,) = lines(refusal(section(root)))
+    assert fault == f"sub-02: no preprocessed BOLD in space-{SPACE}"
+    index = index_runs(section(root, entities={name: "y"}))
+    assert len(index.runs) == 2
+    assert index.excluded.empty
+
+
+def test_events_without_an_entity_are_no_run_of_their_own(tmp_path):
+    root = write_directions(tmp_path)
+    for path in root.rglob("*_events.tsv"):
+        path.unlink()
+    for subject in ("01", "02"):
+        func = root / f"sub-{subject}/func"
+        write(func / f"sub-{subject}_task-hands_events.tsv", TABLE)
+    for choice in ("AP", ["AP", "PA"]):
+        runs = index_runs(section(root, entities={"dir": choice})).runs
+        assert len(runs) == 2 * (1 + (choice != "AP"))
+        assert runs["events"].str.endswith("_task-hands_events.tsv").all()
+    assert len(list_events(root, "hands")) == 4
+
+
+NOT_FIRST = {"02": "not now", "03": "not now"}
+
+
 def test_what_no_key_decides_is_said(tmp_path):
     root = write_study(tmp_path)
     write_derivative(root, "sub-01_acq-fast_task-hands_run-1")
     write_raw(root, "sub-01_acq-fast_task-hands_run-1")
     (fault,) = lines(refusal(section(root)))
     assert "2 candidates" in fault
-    assert "they differ in acq-, between which no key" in fault
+    assert fault.endswith("; choose with bids.entities: {acq: fast}")
+    (bold,) = index_runs(
+        section(root, entities={"acq": "fast"}, exclude=NOT_FIRST)
+    ).runs["bold"]
+    assert "acq-fast" in bold
     for path in root.rglob("*acq-fast*"):
         path.unlink()
     write_derivative(root, "sub-01_task-hands_run-01")

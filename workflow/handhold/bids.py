@@ -27,6 +27,8 @@ SUFFIXES = frozenset({"bold", "mask", "events", *CONFOUNDS})
 FORM = frozenset({"space", "cohort", "res", "den", "desc"})
 # What raw files of one run differ in: a run of several echoes has one events file.
 PIECES = frozenset({"echo", "part"})
+# What tells runs apart beside run-, and bids.entities chooses between.
+APART = ("acq", "ce", "rec", "dir")
 # Label of bids.resolution for images without res-, as fMRIPrep calls the grid they are on.
 NATIVE = "native"
 # Label of a space in which atlases and receptor maps are, as it begins.
@@ -88,7 +90,7 @@ def index_runs(bids: dict) -> Index:
     people = set(chosen)
     original, preprocessed = ([f for f in own if f.subject in people] for own in wanted)
     bold = _choose_bold(preprocessed, bids)
-    table = _join(raw, derivative, bold, {**_raw_runs(original), **bold}, bids)
+    table = _join(raw, derivative, bold, _started(original, bold), bids)
     idle = [subject for subject in chosen if subject not in set(table["subject"])]
     _require_runs(idle, bids)
     excluded += [
@@ -141,7 +143,7 @@ def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.Da
     times, faults = _repetition_times(raw.files)
     rows = []
     _require_label("bids.task", task, raw.files, "task")
-    for file in _raw_runs(_of_task(raw.files, bids)).values():
+    for file in _started(_of_task(raw.files, bids), {}).values():
         nearby = raw.near(file.subject)
         sidecar, _ = _sidecar(nearby, file.entities, times, faults)
         events = _one(_events(nearby, file.entities), "events files", file, faults)
@@ -408,18 +410,48 @@ def _require_preprocessed(derivative: _Tree, bids: dict) -> None:
     own = [file for file in images if file.entities.get("task") == bids["task"]]
     if bids.get("session") is not None:
         _require_label("bids.session", _plain(bids["session"]), own, "ses")
+    for name, labels in _entities(bids).items():
+        for label in labels:
+            _require_label(f"bids.entities.{name}", label, own, name)
 
 
 def _of_task(files: list[_File], bids: dict) -> list[_File]:
-    """Return the files of single runs of the task and session."""
-    session = bids.get("session")
+    """Return the files of single runs of the task, session and entities.
+
+    Runs of an entity with several labels have it in the label of the run.
+    """
+    session, choices, listed = bids.get("session"), _entities(bids), _listed(bids)
     return [
-        file
+        file._replace(run=_run_label(file, listed))
         for file in files
         if file.depth == 3
         and file.entities.get("task") == bids["task"]
         and (session is None or file.entities.get("ses") == _plain(session))
+        and all(file.entities.get(name) in labels for name, labels in choices.items())
     ]
+
+
+def _entities(bids: dict) -> dict[str, list[str]]:
+    """Return the labels that bids.entities chooses, each entity with a list."""
+    given = bids.get("entities", {})
+    return {
+        name: [labels] if isinstance(labels, str) else labels
+        for name, labels in given.items()
+    }
+
+
+def _listed(bids: dict) -> list[str]:
+    """Return the entities of which several labels are analysed, each a run."""
+    choices = _entities(bids)
+    return [name for name in APART if len(choices.get(name, ())) > 1]
+
+
+def _run_label(file: _File, listed: list[str]) -> str | None:
+    parts = [file.run] if file.run else []
+    parts += [
+        f"{name}-{file.entities[name]}" for name in listed if name in file.entities
+    ]
+    return "-".join(parts) or None
 
 
 def _require_label(key: str, label: str, files: list[_File], entity: str) -> None:
@@ -557,10 +589,11 @@ def _choose_bold(files: list[_File], bids: dict) -> dict[tuple, _File]:
         own = [file for file in own if file.entities.get("res") in labels]
     runs: dict[tuple, list[_File]] = {}
     for file in own:
-        runs.setdefault(_key(file), []).append(file)
+        apart = [file.entities[name] for name in _listed(bids)]
+        runs.setdefault((*_key(file)[:3], *apart), []).append(file)
     several = [_word_several(found) for found in runs.values() if len(found) > 1]
     _refuse(several, "the preprocessed BOLD (bids.derivatives)")
-    return {key: found[0] for key, found in runs.items()}
+    return {_key(file): file for (file,) in runs.values()}
 
 
 def _require_standard(space: str, files: list[_File]) -> None:
@@ -583,6 +616,18 @@ def _word_several(files: list[_File]) -> str:
     if apart == ["res"]:
         labels = sorted({file.entities.get("res", NATIVE) for file in files})
         advice = f"choose one with bids.resolution: {' or '.join(labels)}"
+    elif set(apart) <= {*APART}:
+        labels = {
+            name: sorted({f.entities[name] for f in files if name in f.entities})
+            for name in apart
+        }
+        one = ", ".join(f"{name}: {found[0]}" for name, found in labels.items())
+        every = ", ".join(
+            f"{name}: [{', '.join(found)}]" for name, found in labels.items()
+        )
+        advice = f"choose with bids.entities: {{{one}}}"
+        if all(len(found) > 1 for found in labels.values()):
+            advice += f"; or, if they are runs of their own, {{{every}}}"
     else:
         what = " and ".join(f"{name}-" for name in apart) or "padding or extension"
         advice = (
@@ -599,7 +644,8 @@ def _word_several(files: list[_File]) -> str:
 
 def _key(file: _File) -> tuple:
     entities = file.entities
-    return (entities["sub"], entities.get("ses"), entities.get("run"))
+    names = ("sub", "ses", "run", *APART)
+    return tuple(entities.get(name) for name in names)
 
 
 def _labels(file: _File) -> dict[str, str | None]:
@@ -607,13 +653,27 @@ def _labels(file: _File) -> dict[str, str | None]:
     return dict(zip(RUN, labels, strict=True))
 
 
-def _raw_runs(files: list[_File]) -> dict[tuple, _File]:
-    """Return one file of each run of the raw tree: of its events or its BOLD."""
-    runs: dict[tuple, _File] = {}
-    for file in files:
-        if file.suffix in ("bold", "events"):
-            runs.setdefault(_key(file), file)
+def _started(original: list[_File], bold: dict[tuple, _File]) -> dict[tuple, _File]:
+    """Return the runs that are preprocessed, and one file of each other run of the raw tree."""
+    runs = dict(bold)
+    known: dict[tuple, list[tuple]] = {}
+    for key in bold:
+        known.setdefault(key[:3], []).append(key[3:])
+    # events may serve runs that differ in more entities than their name has
+    for file in sorted(original, key=lambda file: file.suffix == "events"):
+        key = _key(file)
+        others = known.setdefault(key[:3], [])
+        if file.suffix in ("bold", "events") and not any(
+            _alike(key[3:], other) for other in others
+        ):
+            runs[key] = file
+            others.append(key[3:])
     return runs
+
+
+def _alike(one: tuple, other: tuple) -> bool:
+    """Tell whether two runs differ in no entity that both have."""
+    return all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
 
 
 def _join(
