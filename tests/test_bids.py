@@ -443,6 +443,11 @@ def test_one_run_of_a_session_is_excluded(tmp_path):
     index = index_runs(section(tmp_path, exclude={"01_ses-b_run-2": "alarm"}))
     assert run_keys(index.runs)[2:] == [("01", "b", "1")]
     assert index.excluded["reason"].item() == "ses-b run-2: alarm (bids.exclude)"
+    write_raw(tmp_path, "sub-02_ses-a_task-hands")
+    index = index_runs(section(tmp_path, exclude={"02_ses-a": "alarm"}))
+    assert index.excluded.to_numpy().tolist() == [
+        ["02", "subject", 1, "ses-a: alarm (bids.exclude)"]
+    ]
 
 
 def test_who_has_no_run_of_the_task_is_refused_or_counted(tmp_path):

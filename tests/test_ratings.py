@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from handhold import study
 from handhold.errors import StudyError
 from handhold.ratings import RELIEF, list_unscanned, relief, relieve
+from handhold.sources import Manifest
 
 PEOPLE = ["01", "02", "03"]
 PARTNER = {"name": "partner", "baseline": "alone", "held": "partner"}
@@ -180,6 +182,26 @@ def test_who_was_rated_and_not_scanned_is_counted():
     (row,) = unscanned(table, WIDE, excluded=["09"], source="maps")
     assert row[-1] == "rated, but no image"
     assert unscanned(long_table(), LONG) == []
+
+
+def test_who_was_rated_and_not_scanned_is_among_the_exclusions_of_the_study():
+    table = pd.concat([wide_table(), wide_table().replace("01", "08")[:1]])
+    config = {
+        "bids": {},
+        "ratings": WIDE,
+        "contrasts": [PARTNER],
+        "maps": {"rename": {"condition": {}}},
+    }
+    images = pd.DataFrame({"subject": PEOPLE})
+    excluded = pd.DataFrame(columns=["subject", "what", "n", "reason"])
+    manifest = Manifest(images, excluded)
+    source = study.Source(config, manifest, study.NO_RUNS, table)
+    counted = study._with_unscanned(source)
+    assert counted.excluded.to_numpy().tolist() == [
+        ["08", "rating", 2, "rated, but no BOLD"]
+    ]
+    assert counted.excluded_subjects == []
+    assert study._rated(source) == ("partner",)
 
 
 @pytest.mark.parametrize("label", ["3", "sub-003", "SUB_03", " 03", "sub-sub-03"])

@@ -326,10 +326,8 @@ def _scan(folder: Path, depth: int) -> tuple[list[_File], list[str]]:
 
 
 def _may_be_folder(name: str) -> bool:
-    """Spare reports beside subjects (sub-01.html) the question whether they are folders."""
-    return "." not in name or (
-        name.startswith(("sub-", "ses-")) and not name.endswith(".html")
-    )
+    """Spare files the question whether they are folders; a subject's name may be odd."""
+    return name.startswith("sub-") or "." not in name
 
 
 def _parse(name: str, path: str, depth: int) -> _File | None:
@@ -448,9 +446,7 @@ def _listed(bids: dict) -> list[str]:
 
 def _run_label(file: _File, listed: list[str]) -> str | None:
     parts = [file.run] if file.run else []
-    parts += [
-        f"{name}-{file.entities[name]}" for name in listed if name in file.entities
-    ]
+    parts += [f"{name}-{file.entities[name]}" for name in listed]
     return "-".join(parts) or None
 
 
@@ -616,7 +612,7 @@ def _word_several(files: list[_File]) -> str:
     if apart == ["res"]:
         labels = sorted({file.entities.get("res", NATIVE) for file in files})
         advice = f"choose one with bids.resolution: {' or '.join(labels)}"
-    elif set(apart) <= {*APART}:
+    elif apart and set(apart) <= {*APART}:
         labels = {
             name: sorted({f.entities[name] for f in files if name in f.entities})
             for name in apart

@@ -581,8 +581,8 @@ def drop_incomplete(
         listed = "\n".join(f"  - {names[i]}: {text}" for i, text in lacking.items())
         raise StudyError(
             f"{len(lacking)} of {len(runs)} runs are incomplete:\n{listed}\n"
-            "Complete them, exclude a subject with its reason in bids.exclude, or choose what "
-            "becomes of such runs with bids.incomplete_runs: drop_run or drop_subject."
+            "Complete them, exclude a subject or a run with its reason in bids.exclude, or choose "
+            "what becomes of such runs with bids.incomplete_runs: drop_run or drop_subject."
         )
     people = runs["subject"]
     gone = people[lacking.index]
