@@ -1,0 +1,315 @@
+"""The whole line in one process: from a cohort to the tests of each question.
+
+Calls what the scripts call, in their order and with a resolved configuration, without
+Snakemake and its processes: seconds instead of a minute. A test can stop between the steps and
+corrupt what the files of a user could have wrong.
+"""
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from nilearn import datasets
+
+from handhold import (
+    atlases,
+    attenuation,
+    coverage,
+    derivatives,
+    design,
+    extract,
+    firstlevel,
+    parcels,
+    ratings,
+    simulate,
+    simulate_bids,
+    spec,
+    tracking,
+)
+from handhold.io import read_table
+from handhold.regions import Cloud, Weights, average, weigh
+
+ROOT = Path(__file__).parents[1]
+CHOICES = {
+    "study": "line",
+    "title": "The line",
+    "source": "simulated",
+    "seed": 1,
+    "contrasts": [
+        {"name": "partner", "baseline": "alone", "held": "partner"},
+        {"name": "stranger", "baseline": "alone", "held": "stranger"},
+    ],
+    "receptors": {"target": "MOR_modelled"},
+    "regions": {"min_parcel_voxels": 1},
+    "tests": {"n_permutations": 999, "n_bootstrap": 999},
+    "nulls": {"n": 999},
+}
+KEYS = {
+    "rois": ["definition", "region", "hemisphere", "role"],
+    "parcels": ["region", "structure"],
+}
+
+
+def resolve(**sections) -> dict:
+    """Return the resolved configuration of a small study, some keys of its sections changed."""
+    changed = {
+        name: {**CHOICES.get(name, {}), **keys} if isinstance(keys, dict) else keys
+        for name, keys in sections.items()
+    }
+    return deepcopy(_resolve_once(json.dumps({**CHOICES, **changed})))
+
+
+@cache
+def _resolve_once(config: str) -> dict:
+    return spec.resolve(json.loads(config))
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What the rule define_regions makes."""
+
+    clouds: dict[str, Cloud]
+    definitions: pd.DataFrame
+
+
+@cache
+def define_regions(voxel_size_mm: int) -> Regions:
+    """Define ROIs and parcels for a grid, once per session: it takes five seconds."""
+    chosen = resolve()["regions"]
+    known = atlases.read_atlases(ROOT / chosen["atlases"], ".")
+    rows = atlases.read_definitions(ROOT / chosen["rois"], chosen["definitions"])
+    clouds = atlases.roi_clouds(rows, known)
+    placed, table = atlases.place_parcels(
+        known[chosen["parcels"]],
+        least_volume=chosen["min_parcel_voxels"] * voxel_size_mm**3,
+        merge=chosen["tiny_parcels"] == "merge",
+    )
+    return Regions(
+        {"rois": atlases.stack_rois(clouds), "parcels": placed},
+        atlases.describe(rows, clouds, table),
+    )
+
+
+_WEIGHTS: dict[tuple, Weights] = {}
+
+
+def weigh_once(cloud: Cloud, affine, shape) -> Weights:
+    """Weigh as `regions.weigh` does; a grid that was weighed before is not weighed again."""
+    key = (id(cloud), affine.tobytes(), tuple(shape))
+    if key not in _WEIGHTS:
+        _WEIGHTS[key] = weigh(cloud, affine, shape)
+    return _WEIGHTS[key]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A simulated dataset in a folder, and the configuration that it is analysed with."""
+
+    cohort: simulate.Cohort
+    folder: Path
+    config: dict
+
+    @classmethod
+    def write(cls, cohort: simulate.Cohort, folder: Path, **sections) -> "Line":
+        """Write the dataset of a cohort; `sections` change the configuration."""
+        simulate_bids.write_dataset(cohort, folder)
+        return cls.of(cohort, folder, **sections)
+
+    @classmethod
+    def of(cls, cohort: simulate.Cohort, folder: Path, **sections) -> "Line":
+        """Analyse a dataset that is there."""
+        described = simulate_bids.describe(cohort, folder)
+        config = {**resolve(**sections), "seed": cohort.seed, **described}
+        return cls(cohort, Path(folder), config)
+
+    @property
+    def subjects(self) -> list[str]:
+        return simulate.subjects(self.cohort.n_subjects)
+
+    @property
+    def regions(self) -> Regions:
+        return define_regions(self.cohort.voxel_size_mm)
+
+    @property
+    def template(self) -> simulate.Template:
+        return simulate_bids.read_template(self.folder)
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        return simulate.cells()
+
+    def runs(self) -> pd.DataFrame:
+        """Return the runs, measured."""
+        return firstlevel.measure_runs(
+            simulate_bids.runs_table(self.cohort, self.folder)
+        )
+
+    def trials(self, runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
+        """Read the events."""
+        return firstlevel.read_trials(runs, self.config["events"])
+
+    def design(self, runs: pd.DataFrame, trials: dict) -> dict:
+        """Design every run, by subject and name; refuse what cannot be estimated."""
+        glm, confounds = self.config["glm"], self.config["confounds"]
+        designs, quality, regressors = design.design_subjects(
+            runs, trials, glm, confounds
+        )
+        design.require_estimable(quality, regressors, glm, confounds)
+        return designs
+
+    def fit(self, runs: pd.DataFrame, designs: dict) -> pd.DataFrame:
+        """Fit everyone and write the images; return the manifest of these."""
+        for subject in self.subjects:
+            fit = firstlevel.fit_subject(
+                runs[runs["subject"] == subject],
+                designs[subject],
+                self.cells,
+                self.config["glm"],
+            )
+            names = derivatives.image_names(
+                str(self.folder), subject, self.config["bids"], self.cells
+            )
+            derivatives.write_fit(fit, names, self.config["glm"])
+        return derivatives.image_table(
+            str(self.folder),
+            {subject: subject for subject in self.subjects},
+            self.config["bids"],
+            self.cells,
+        )
+
+    def read(self, manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Average the images over ROIs and parcels, gated by coverage: join_regions."""
+        tables = [
+            extract.extract(
+                manifest[manifest["subject"] == subject],
+                self.regions.clouds,
+                analyze_orientation=None,
+                zero_is_missing=False,
+            )
+            for subject in self.subjects
+        ]
+        return self.gate(
+            {kind: pd.concat([each[kind] for each in tables]) for kind in KEYS}
+        )
+
+    def gate(self, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        """Name the regions as the definitions do, and mark what is covered too little."""
+        defined, least = (
+            self.regions.definitions,
+            self.config["regions"]["min_coverage"],
+        )
+        rois = tables["rois"].reset_index(drop=True)
+        names = rois.pop("region").str.split("/", n=1, expand=True)
+        rois = rois.assign(definition=names[0], region=names[1]).merge(
+            defined[["definition", "region", "hemisphere", "role"]],
+            on=["definition", "region"],
+        )
+        placed = tables["parcels"].merge(
+            defined[["region", "structure"]].dropna(), on="region"
+        )
+        return {
+            "rois": coverage.gate(rois, least),
+            "parcels": coverage.gate(placed, least),
+        }
+
+    def estimate(self, trials: dict | None = None) -> dict[str, pd.DataFrame]:
+        """Go from the files to the cells of ROIs and parcels; `trials` replaces the events."""
+        runs = self.runs()
+        trials = self.trials(runs) if trials is None else trials
+        return self.read(self.fit(runs, self.design(runs, trials)))
+
+    def attenuate(self, cells: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        """Compute attenuation, of ROIs and of parcels."""
+        return {
+            kind: attenuation.attenuate(cells[kind], self.config["contrasts"], keys)
+            for kind, keys in KEYS.items()
+        }
+
+    def relieve(self) -> pd.DataFrame:
+        """Compute relief from the table of ratings."""
+        chosen = self.config["ratings"]
+        return ratings.relieve(
+            read_table(chosen["table"], "ratings.table"),
+            chosen,
+            self.config["contrasts"],
+            self.subjects,
+            excluded=[],
+            rename={},
+        )
+
+    def bind(self) -> dict[str, pd.DataFrame]:
+        """Average the receptor map over ROIs and parcels."""
+        maps = pd.DataFrame(simulate_bids.RECEPTORS[:1])
+        maps = maps.assign(
+            path=str(self.folder) + "/" + maps["file"], negative="", sha256=""
+        )
+        return extract.extract_receptors(
+            maps,
+            self.regions.clouds,
+            self.regions.definitions,
+            self.config["regions"]["min_coverage"],
+            self.config["receptors"]["low_coverage"],
+        )
+
+    def select(self, attenuated: pd.DataFrame, binding: pd.DataFrame) -> pd.DataFrame:
+        """Choose the parcels of the correspondence."""
+        defined = self.regions.definitions
+        return parcels.select_parcels(
+            attenuated,
+            binding,
+            defined[defined["kind"] == "parcel"],
+            target="MOR_modelled",
+            min_subjects=self.config["regions"]["min_subjects"],
+            min_parcels=self.config["nulls"]["min_parcels"],
+        )
+
+    def assess(
+        self, attenuated: dict[str, pd.DataFrame], binding: pd.DataFrame
+    ) -> dict[str, pd.DataFrame]:
+        """Test Q1 to Q4, each with the random numbers of its rule."""
+        tests, verdicts = self.config["tests"], self.config["verdicts"]
+        relief = self.relieve()
+        chosen = self.select(attenuated["parcels"], binding)
+        coupling = parcels.couple_subjects(
+            attenuated["parcels"], chosen, method=self.config["nulls"]["method"]
+        )
+        correspondence, _ = parcels.assess_correspondence(
+            attenuated["parcels"],
+            chosen,
+            tests=tests,
+            nulls=self.config["nulls"],
+            null_seed=self.config["seed"],
+            rng=self._stream("test_correspondence"),
+        )
+        return {
+            "Q1": attenuation.assess_attenuation(
+                attenuated["rois"], tests, verdicts, self._stream("test_attenuation")
+            ),
+            "Q2": correspondence,
+            "Q3": tracking.assess_tracking(
+                attenuated["rois"],
+                relief,
+                tests,
+                verdicts,
+                self._stream("test_tracking"),
+            ),
+            "Q4": tracking.assess_coupling(
+                coupling, relief, tests, verdicts, self._stream("test_coupling")
+            ),
+        }
+
+    def _stream(self, rule: str) -> np.random.Generator:
+        return spec.random_stream(self.config["seed"], rule)
+
+
+# Pure functions whose answers are the same for every subject, or every cohort on a grid: asked
+# once per session, as no job of the workflow would be able to.
+extract.weigh = weigh_once
+for _name in ("brain_mask", "gm_template", "wm_template"):
+    setattr(
+        datasets, f"load_mni152_{_name}", cache(getattr(datasets, f"load_mni152_{_name}"))
+    )
