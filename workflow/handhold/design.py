@@ -26,6 +26,7 @@ from handhold.collinearity import (
     variance_inflation,
 )
 from handhold.errors import StudyError
+from handhold.events import RUN, name_run
 
 RIGID_BODY = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 DISPLACEMENT, DVARS = "framewise_displacement", "std_dvars"
@@ -673,10 +674,7 @@ def run_name(row: Mapping) -> str:
     >>> run_name({"subject": "01", "session": np.nan, "run": "2"})
     'sub-01 run-2'
     """
-    labels = {"sub": row["subject"], "ses": row["session"], "run": row["run"]}
-    return " ".join(
-        f"{entity}-{label}" for entity, label in labels.items() if not pd.isna(label)
-    )
+    return name_run(*(row[label] for label in RUN))
 
 
 def _assess_cell(
