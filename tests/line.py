@@ -27,6 +27,7 @@ from handhold import (
     ratings,
     simulate,
     simulate_bids,
+    sources,
     spec,
     tracking,
 )
@@ -124,6 +125,9 @@ class Line:
         """Analyse a dataset that is there."""
         described = simulate_bids.describe(cohort, folder)
         config = {**resolve(**sections), "seed": cohort.seed, **described}
+        rated, used = config["ratings"], sources.cells_of(config["contrasts"])
+        if "wide" in rated:  # as who analyses fewer conditions than were rated has to
+            rated["wide"] = {c: rated["wide"][c] for c in dict(used)}
         return cls(cohort, Path(folder), config)
 
     @property
@@ -140,7 +144,7 @@ class Line:
 
     @property
     def cells(self) -> list[tuple[str, str]]:
-        return simulate.cells()
+        return sources.cells_of(self.config["contrasts"])
 
     def runs(self) -> pd.DataFrame:
         """Return the runs, measured."""
