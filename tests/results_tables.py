@@ -318,3 +318,74 @@ VERDICTS = {
         },
     ],
 }
+
+
+def exclusions_by_stage():
+    return as_text(
+        pd.DataFrame(
+            [
+                ("regions", "cell", "n/a", "partner", 1, 1),
+                ("manifest", "subject", "n/a", "n/a", 1, 3),
+            ],
+            columns=["stage", "what", "definition", "contrast", "n_subjects", "n"],
+        )
+    )
+
+
+def runs(rng, n=20, names=("1", "2", "3")):
+    """Draw qc/review.tsv; every ninth subject moved a lot, and the tables warn of it."""
+    people = np.repeat(subjects(n), len(names))
+    moved = np.repeat(np.arange(n) % 9 == 3, len(names))
+    mean_fd = rng.gamma(9, 0.017, len(people)) * np.where(moved, 2.6, 1)
+    n_censored = rng.poisson(6 * (mean_fd / 0.15) ** 2)
+    vif = 1 + rng.gamma(2, 0.3, len(people)) + 4.2 * moved
+    return as_text(
+        pd.DataFrame(
+            dict(
+                subject=people, session=np.nan, run=[*names] * n, n_volumes=300,
+                n_kept=300 - n_censored, n_censored=n_censored, censored=n_censored / 300,
+                n_non_steady=2, mean_fd=mean_fd, max_fd=mean_fd * 6, n_over_fd=n_censored,
+                n_columns=43, n_confounds=26, rank=43, df=257 - n_censored,
+                condition_number=18.4, dependent=np.nan, largest_vif=vif,
+                largest_r_motion=np.clip(rng.gamma(3, 0.05, len(people)) + 0.2 * moved, 0, 1),
+                largest_high_pass_loss=rng.beta(2, 30, len(people)),
+                warnings=[
+                    f"alone_threat: VIF {v:.1f} > 5; r = 0.71 with trans_y" if v > 5 else "n/a"
+                    for v in vif
+                ],
+            )
+        )
+    )  # fmt: skip
+
+
+def runs_summary():
+    return as_text(
+        pd.DataFrame(
+            dict(
+                n_subjects=[20], n_runs=60, total_volumes=18000, total_censored=612,
+                share_censored=0.034, highest_censored=0.193, average_fd=0.1723, df_low=199,
+                df_high=257, n_warned=4,
+            )
+        )
+    )  # fmt: skip
+
+
+def regressors(review, cells=("alone_threat", "alone_safe")):
+    """Draw qc/regressors.tsv of these runs; the first cell has the largest numbers."""
+    rows = review.loc[review.index.repeat(len(cells))].reset_index(drop=True)
+    first = np.arange(len(rows)) % len(cells) == 0
+    condition, cue = zip(*[c.split("_") for c in cells], strict=True)
+    n = len(review)
+    vif, r, loss = (
+        pd.to_numeric(rows[f"largest_{name}"]) * np.where(first, 1, 0.7)
+        for name in ("vif", "r_motion", "high_pass_loss")
+    )
+    words = rows["warnings"].str.removeprefix("alone_threat: ").where(first, "n/a")
+    return as_text(
+        rows[["subject", "session", "run"]].assign(
+            regressor=[*cells] * n, condition=[*condition] * n, cue=[*cue] * n, n_events=12,
+            total_duration=84.5, vif=vif, most_alike="trans_y", r_most_alike=-r,
+            motion_parameter="trans_z", r_motion=-r, high_pass_loss=loss, n_censored_events=0,
+            n_late_events=0, warnings=words,
+        )
+    )  # fmt: skip

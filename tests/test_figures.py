@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import results_tables as example
 
-from handhold import figures
+from handhold import drawing, figures, figures_quality, tables
 
 UNIT = "% signal change"
 HOSTILE = '<script>alert("1")</script> $\\frac{1$ 手 ' + "x" * 200
@@ -76,7 +76,7 @@ def test_only_hypothesised_rois_of_both_sides_are_drawn():
             "role": ["hypothesised", "detail", "detail", "detail", "hypothesised"],
         }
     )
-    assert list(figures.select_rois(table).index) == [0]
+    assert list(drawing.select_rois(table).index) == [0]
 
 
 def test_tracking_pairs_each_subject_with_its_own_relief(study):
@@ -107,8 +107,8 @@ def test_tracking_pairs_each_subject_with_its_own_relief(study):
         offset + slope * ends.get_xdata(), rel=1e-9
     )
     title = axes.get_title(loc="left")
-    assert figures.tables.display(row["effect"], "r") in title
-    assert figures.tables.display(row["p_fwe"], "p") in title
+    assert tables.display(row["effect"], "r") in title
+    assert tables.display(row["p_fwe"], "p") in title
 
 
 def test_the_sign_of_relief_is_told_whatever_its_label(study):
@@ -171,13 +171,13 @@ def test_the_target_stands_on_top_of_the_panel(rng):
     ends = [[float(band[0][0]), float(band[1][0])] for band in bands]
     assert ends == [[-0.22, 0.24]] * len(tests)
     words = [text.get_text() for text in axes.texts]
-    assert all(figures.tables.display(p, "p") in words for p in tests["p_fwe"])
+    assert all(tables.display(p, "p") in words for p in tests["p_fwe"])
 
 
 @pytest.mark.parametrize("n", [24, 200])
 def test_coverage_shows_every_cell_and_marks_the_low_ones(rng, n):
     rois = example.regions(rng, n)
-    figure = drawn(figures.draw_coverage(rois, 0.8))
+    figure = drawn(figures_quality.draw_coverage(rois, 0.8))
     axes = figure.axes[0]
     shown = np.asarray(axes.images[0].get_array())
     assert shown.shape == (len(example.ROIS), n)
@@ -193,6 +193,116 @@ def test_coverage_shows_every_cell_and_marks_the_low_ones(rng, n):
     assert shown.tolist() == expected
     assert len(lines(axes, "too low")[0].get_xdata()) == (shown < 0.8).sum() > 0
     assert lines(figure.axes[1], "gate")[0].get_ydata()[0] == 0.8
+
+
+LIMITS = {
+    "warn_vif": 5,
+    "max_vif": 10,
+    "max_censored": 0.5,
+    "warn_motion": 0.5,
+    "warn_high_pass": 0.5,
+}
+
+
+def marks(axes):
+    """Where the runs' marks stand, whatever their look."""
+    shown = [line.get_xydata() for line in lines(axes, "runs")]
+    return np.concatenate(shown)
+
+
+@pytest.mark.parametrize("n", [1, 20, 200])
+def test_every_run_stands_in_the_place_of_its_subject(rng, n):
+    review = example.runs(rng, n)
+    # The first subject's runs come last first; the second's, if any, in order.
+    shuffled = review.iloc[[2, 1, 0, *range(3, len(review))]]
+    figure = drawn(figures_quality.draw_runs(shuffled, LIMITS))
+    assert len(figure.axes) == len(figures_quality.MEASURES) == 6
+    for axes, measure in zip(figure.axes, figures_quality.MEASURES, strict=True):
+        values = numbers(review[measure.column])
+        people = np.repeat(np.arange(n), 3)
+        found = marks(axes)
+        assert sorted(found[:, 1]) == sorted(values)
+        # Nearest place is the subject's own, and a look is a run.
+        shown = {(round(x), y) for x, y in found}
+        assert shown == set(zip(people, values, strict=True))
+        third = lines(axes, "runs run 3")[0]
+        assert sorted(third.get_ydata()) == sorted(values[2::3])
+        assert np.all(third.get_xdata() > np.round(third.get_xdata()))
+        low, high = axes.get_ylim()
+        assert low <= values.min()
+        assert values.max() <= high
+    assert len({line.get_marker() for line in lines(axes, "runs")}) == 3
+    labels = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
+    assert labels == example.subjects(n)[:: 5 if n == 200 else 1]
+    assert figure.get_size_inches()[0] <= figures_quality.WIDTH
+
+
+def test_what_lies_over_a_line_has_a_ring(rng):
+    review = example.runs(rng, 20)
+    review.loc[0, "largest_r_motion"] = "0.5"  # on the line is not over it
+    review.loc[1, "largest_r_motion"] = "0.501"
+    figure = figures_quality.draw_runs(review, LIMITS)
+    for axes, measure in zip(figure.axes, figures_quality.MEASURES, strict=True):
+        keys = [key for key in (measure.warns, measure.refuses) if key]
+        heights = [line.get_ydata()[0] for line in axes.lines if line.get_gid() in
+                   {"warned", "refused"}]  # fmt: skip
+        assert heights == [LIMITS[key] for key in keys]
+        values = numbers(review[measure.column])
+        over = values[values > min(heights, default=np.inf)]
+        assert sorted(lines(axes, "over")[0].get_ydata()) == sorted(over)
+    words = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert words == {
+        *("refused above 50 %", "warned above 5", "refused above 10"),
+        *("warned above .50", "warned above 50 %"),
+    }
+    vif = figure.axes[3]
+    assert len(lines(vif, "over")[0].get_ydata()) > 2
+
+
+def test_runs_without_a_value_are_counted(rng):
+    review = example.runs(rng, 4).assign(mean_fd="n/a")
+    review.loc[[0, 5], "largest_r_motion"] = "n/a"
+    review.loc[2, "largest_vif"] = "inf"
+    figure = figures_quality.draw_runs(review, LIMITS)
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert words == ["n/a: 12 of 12 runs", "no values (n/a)"]
+    assert "n/a: 2 of 12 runs" in [t.get_text() for t in figure.axes[4].texts]
+    vif = figure.axes[3]
+    assert vif.get_ylim()[1] in marks(vif)[:, 1]
+    assert vif.get_ylim()[1] in lines(vif, "over")[0].get_ydata()
+    columns = [measure.column for measure in figures_quality.MEASURES]
+    nothing = review.assign(**dict.fromkeys(columns, "n/a"))
+    drawn(figures_quality.draw_runs(nothing, LIMITS))
+
+
+def test_runs_are_told_apart_by_session(rng):
+    names = ("1", "2", "3", "4")
+    one = example.runs(rng, 3, names)
+    two = [one.assign(session=session) for session in ("base", "later")]
+    figure = figures_quality.draw_runs(pd.concat(two), LIMITS)
+    assert len(lines(figure.axes[0], "runs")) == 1
+    found = marks(figure.axes[0])
+    assert len(set(found[:, 0])) == 24
+    handles = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert handles == ["8 runs, left to right", "over a line"]
+    both = [one[one["run"] == "1"].assign(session=s) for s in ("base", "later")]
+    figure = figures_quality.draw_runs(pd.concat(both), LIMITS)
+    handles = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert handles == ["session base, run 1", "session later, run 1", "over a line"]
+
+
+@pytest.mark.parametrize("n", [1, 24])
+def test_tsnr_shows_every_cell(rng, n):
+    rois = example.regions(rng, n)
+    tsnr = rng.gamma(9, 7, len(rois))
+    rois = rois.assign(tsnr=tsnr)
+    figure = figures_quality.draw_tsnr(rois, definition="harvard_oxford")
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    rows = rois[rois["definition"] == "harvard_oxford"]
+    expected = rows.groupby(["region", "subject"], sort=False)["tsnr"].min()
+    assert shown.ravel().tolist() == expected.tolist()
+    assert figure.axes[0].images[0].get_clim() == (0, shown.max())
+    drawn(figures_quality.draw_tsnr(rois.assign(tsnr="n/a")))
 
 
 def test_rois_are_outlined_where_their_voxels_are():
@@ -247,22 +357,25 @@ def test_tables_without_a_number_are_drawn_as_such(study):
     structure = np.array(["cortex", "cortex", "subcortex", "subcortex"])
     drawn(figures.draw_correspondence(empty, empty, structure, empty, row))
     rois = example.regions(rng, 3).assign(coverage="n/a")
-    drawn(figures.draw_coverage(rois, 0.8))
+    drawn(figures_quality.draw_coverage(rois, 0.8))
 
 
 def test_a_hostile_name_is_drawn_as_letters(rng, tmp_path):
     attenuation = example.attenuation(rng, 5, rois=(HOSTILE,), contrasts=("$partner",))
     tests = example.attenuation_tests(attenuation, rng)
     figure = figures.draw_attenuation(attenuation, tests, "$\\unit")
-    figures.save(figure, tmp_path / "figure")
+    drawing.save(figure, tmp_path / "figure")
     assert "<script" not in (tmp_path / "figure.svg").read_text("utf-8")
+    review = example.runs(rng, 1, (HOSTILE,)).assign(subject=HOSTILE, session=HOSTILE)
+    drawing.save(figures_quality.draw_runs(review, LIMITS), tmp_path / "runs")
+    assert "<script" not in (tmp_path / "runs.svg").read_text("utf-8")
 
 
 def test_the_same_figure_is_the_same_bytes(study, tmp_path):
     attenuation, _, rng = study
     tests = example.attenuation_tests(attenuation, rng)
     for name in ("a", "b"):
-        figures.save(
+        drawing.save(
             figures.draw_attenuation(attenuation, tests, UNIT), tmp_path / name
         )
     for kind in ("svg", "png"):

@@ -130,14 +130,14 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "collinearity", "glm", "events"),
+        *("coverage", "collinearity", "glm", "events", "quality"),
         *("phantom", "simulate", "scanner"),
     },
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("bold", "design", "firstlevel", "derivatives", "extract", "provenance"),
-        *("figures", "tables", "captions", "report"),
+        *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {
@@ -148,6 +148,8 @@ NUMERIC = [name for name in MODULES if name in LAYERS["numeric"]]
 
 # Seconds of import each, paid by every job; inside a function only its callers pay.
 HEAVY = {"nilearn", "sklearn", "matplotlib", "statsmodels"}
+# Only jobs that draw import these.
+DRAW = {"drawing", "figures", "figures_quality"}
 # A numeric module has no use for a file system, a drawing or a workflow.
 FOREIGN = {"io", "json", "matplotlib", "nibabel", "nilearn", "os", "pathlib", "shutil"}
 FOREIGN |= {"snakemake", "yaml"}
@@ -228,7 +230,7 @@ def test_a_numeric_module_opens_no_file_and_draws_nothing(name):
     assert not [verb for verb in called if OPENERS.fullmatch(verb)]
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"figures"}))
+@pytest.mark.parametrize("name", sorted(set(MODULES) - DRAW))
 def test_nothing_heavy_is_imported_at_import_time(name):
     early = imports(walk_module_level(parse(MODULES[name])))
     assert not {full.partition(".")[0] for full in early} & HEAVY

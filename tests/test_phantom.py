@@ -128,6 +128,7 @@ def test_a_field_without_smoothness_is_white(rng):
 
 def test_a_field_knows_which_voxel_is_where(rng):
     mask = rng.random((7, 6, 5)) < 0.4
+    mask[0], mask[:, :2], mask[..., -1] = False, False, False
     field = phantom.smooth_field(mask, np.diag([4.0, 4, 4, 1]), 0.0)
     nodes = rng.standard_normal((1, *field.nodes)).astype(np.float32)
     low, high = np.argwhere(mask).min(axis=0), np.argwhere(mask).max(axis=0)

@@ -16,6 +16,15 @@ from handhold import captions, report, tables
 
 TEMPLATE = Path(__file__).parents[1] / "workflow/report/report.html.j2"
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(1)> 手é " + "x" * 200
+LIMITS = {
+    "warn_vif": 4.5,
+    "max_vif": 11,
+    "max_censored": 0.4,
+    "warn_motion": 0.55,
+    "warn_high_pass": 0.65,
+    "fd_threshold_mm": 0.3,
+    "std_dvars_threshold": 1.25,
+}
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="510pt"><script>1</script></svg>'
 
 
@@ -59,7 +68,18 @@ def results(rng):
         "tests/specificity": example.specificity_tests(rng),
         "regions/overlap": example.overlap(),
         "regions/definitions": example.definitions(),
+        "exclusions_by_stage": example.exclusions_by_stage(),
         "exclusions": example.exclusions(),
+        **of_runs(rng),
+    }
+
+
+def of_runs(rng):
+    review = example.runs(rng, 9)
+    return {
+        "qc/summary": example.runs_summary(),
+        "qc/review": review,
+        "qc/regressors": example.regressors(review),
     }
 
 
@@ -273,6 +293,128 @@ def test_a_study_without_a_number_is_still_a_page(rng):
     assert "Q5" in render({}, none)
 
 
+def section(text, start, end):
+    """Cut the page from one heading to another."""
+    found = re.search(
+        rf">{start}</h\d>(.*?)(?:>{end}</h\d>|</section>)", text, re.DOTALL
+    )
+    return found[1]
+
+
+def test_the_runs_are_told_from_their_tables(rng):
+    found = results(rng)
+    text = section(render(found), "Runs", "Regions")
+    sentence = html.unescape(re.search(r"<p>(.*?)</p>", text, re.DOTALL)[1])
+    for said in (
+        *("60 runs of 20 subjects", "18000 volumes", "612 (3.4 %)", "more than 19 %"),
+        *("199 to 257 degrees", "0.172 mm", "Runs with warnings: 4."),
+    ):
+        assert said in sentence
+    header, rows = table_with(Page(text), "Largest VIF", "Censored")
+    assert "Session" not in header
+    columns = {
+        "Subject": ("subject", "text"),
+        "Run": ("run", "text"),
+        "Censored": ("censored", "share"),
+        "Mean FD (mm)": ("mean_fd", "effect"),
+        "df": ("df", "count"),
+        "Largest VIF": ("largest_vif", "effect"),
+        "Largest |r| with motion": ("largest_r_motion", "r"),
+        "Largest share removed by high-pass": ("largest_high_pass_loss", "share"),
+    }
+    review = found["qc/review"].to_dict("records")
+    for row, run in zip(rows, review, strict=True):
+        shown = dict(zip(header, row, strict=True))
+        for heading, (column, kind) in columns.items():
+            assert shown[heading] == tables.display(run[column], kind)
+
+
+def test_only_what_is_warned_of_is_singled_out(rng):
+    found = results(rng)
+    text = section(render(found), "Runs", "Regions")
+    header, rows = table_with(Page(text), "Subject", "Run", "Warnings")
+    warned = found["qc/review"][found["qc/review"]["warnings"] != "n/a"]
+    assert 0 < len(warned) < len(found["qc/review"])
+    assert rows == warned[["subject", "run", "warnings"]].to_numpy().tolist()
+    header, rows = table_with(Page(text), "Regressor", "VIF", "r with motion")
+    cells = found["qc/regressors"]
+    cells = cells[cells["warnings"] != "n/a"]
+    at = header.index("VIF")
+    assert [row[at] for row in rows] == [
+        tables.display(v, "effect") for v in cells["vif"]
+    ]
+
+
+def test_no_warning_is_said_plainly(rng):
+    found = results(rng)
+    for name in ("qc/review", "qc/regressors"):
+        found[name] = found[name].assign(warnings="n/a")
+    found["qc/summary"] = found["qc/summary"].assign(n_warned="0")
+    text = section(render(found), "Runs", "Regions")
+    for said in ("Runs", "Regressors"):
+        assert f"<p>{said} with warnings: none.</p>" in text
+    assert "Runs with warnings: none.</p>" in text
+    with pytest.raises(AssertionError):
+        table_with(Page(text), "Warnings")
+
+
+def test_what_was_left_out_is_counted_before_it_is_listed(rng):
+    text = section(render(results(rng)), "What was left out", "Runs")
+    stages, listed = Page(text).tables
+    assert stages[1:] == [
+        ["regions", "cell", "partner", "1", "1"],
+        ["manifest", "subject", "n/a", "1", "3"],
+    ]
+    assert "Reason" in listed[0]
+    none = results(rng)
+    for name in ("exclusions", "exclusions_by_stage"):
+        none[name] = none[name].iloc[:0]
+    text = section(render(none), "What was left out", "Runs")
+    assert "What was excluded, by stage: none." in text
+
+
+def test_a_study_of_images_has_no_runs_to_show(rng):
+    found = results(rng)
+    for name in of_runs(rng):
+        del found[name]
+    figures = {"coverage": (SVG, "what it shows", "cap")}
+    text = render(found, figures=figures)
+    quality = section(text, "Data quality", "How it was done")
+    assert re.findall(r"<h3>(.*?)</h3>", quality) == ["What was left out", "Regions"]
+    assert 'id="figure-coverage"' in quality
+    described = captions.describe_figures(
+        found,
+        contrast="partner",
+        definition="aal3",
+        method="spearman",
+        unit="%",
+        act="holding",
+        min_coverage=0.8,
+        limits={},
+    )
+    assert not {"runs", "tsnr"} & set(described)
+
+
+def test_the_caption_of_the_runs_states_every_limit(rng):
+    row = example.runs_summary().iloc[0]
+    caption = captions.describe_runs(row, LIMITS).caption
+    for said in (
+        "60 runs of 20 subjects",
+        "0.3 mm",
+        "1.25",
+        "40 %",
+        "4.5",
+        "11",
+        ".55",
+    ):
+        assert said in caption
+    assert "65 %" in caption
+    unscrubbed = {k: v for k, v in LIMITS.items() if "threshold" not in k}
+    caption = captions.describe_runs(row, unscrubbed).caption
+    assert "before the steady state;" in caption
+    assert "DVARS" not in caption
+
+
 def test_a_table_is_the_same_in_latex():
     table = pd.DataFrame(
         {"region": ["a_b & 5 %"], "effect": ["-0.1234"], "bf10": [3.2e7], "p": [np.nan]}
@@ -298,6 +440,11 @@ def test_a_table_is_the_same_in_latex():
         (1234.5, "effect", "1234"),
         (np.inf, "effect", "∞"),
         ("24.0", "count", "24"),
+        (0, "share", "0 %"),
+        (0.0004, "share", "<0.1 %"),
+        (0.0994, "share", "9.9 %"),
+        (0.0996, "share", "10 %"),
+        (1, "share", "100 %"),
         ("<b>", "effect", "<b>"),
         (None, "text", "n/a"),
     ],
@@ -334,6 +481,7 @@ def test_no_caption_keeps_a_placeholder(rng):
         unit="% signal change",
         act="reappraising",
         min_coverage=0.8,
+        limits=LIMITS,
     )
     figures = {name for names in report.FIGURES.values() for name in names}
     assert set(described) == figures

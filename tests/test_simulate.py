@@ -144,6 +144,16 @@ def test_regional_map_is_standardised_and_unrelated_to_binding():
     assert r == pytest.approx(0, abs=1e-9)
 
 
+def test_the_regional_map_is_everyones():
+    cohort = Cohort(
+        n_subjects=3, receptor_slope=0, base_attenuation=0, idiosyncratic_sd=0
+    )
+    template = box(cohort)
+    for index in range(3):
+        planted = simulate.planted_attenuation(cohort, index, template)["partner"]
+        np.testing.assert_allclose(planted, template.regional, atol=1e-12)
+
+
 def test_people_have_maps_of_their_own():
     cohort = Cohort(
         n_subjects=300, idiosyncratic_sd=0.4, receptor_slope=0, regional_sd=0
@@ -178,38 +188,42 @@ def test_deep_white_matter_and_fluid_show_nothing():
 
 
 def test_response_alone_is_the_planted_pattern():
-    cohort = Cohort(n_subjects=400)
-    template = box(cohort, (3, 3, 3), 12)
+    cohort = Cohort(n_subjects=200)
+    template = box(cohort, (2, 2, 2), 12)
     alone = draw_responses(cohort, template)["alone"][:, 0]
     expected = 0.7 * phantom.response_pattern(template.points)[0]
     sd = simulate.RESPONSE_SPREAD * expected
-    assert abs(alone.mean() - expected) < 4 * sd / np.sqrt(400)
-    assert abs(alone.std() - sd) < 4 * sd / np.sqrt(2 * 400)
+    assert abs(alone.mean() - expected) < 4 * sd / np.sqrt(200)
+    assert abs(alone.std() - sd) < 4 * sd / np.sqrt(2 * 200)
 
 
 def test_gains_and_dropout_vary_as_planted():
-    noise = Noise(dropout=0.5, dropout_sd=0.1)
-    truth = simulate.truth(Cohort(n_subjects=3000, spread=0.5, noise=noise))
+    noise, n = Noise(dropout=0.5, dropout_sd=0.1), 1000
+    truth = simulate.truth(Cohort(n_subjects=n, spread=0.5, noise=noise))
     for values, mean, sd in (
         (truth["gain"].values(), 1.0, 0.5),
         (truth["dropout"].values(), 0.5, 0.1),
     ):
         values = np.array(list(values))
-        assert abs(values.mean() - mean) < 4 * sd / np.sqrt(3000)
-        assert abs(values.std() - sd) < 4 * sd / np.sqrt(2 * 3000)
+        assert abs(values.mean() - mean) < 4 * sd / np.sqrt(n)
+        assert abs(values.std() - sd) < 4 * sd / np.sqrt(2 * n)
 
 
 # Ratings
 
 
-@pytest.mark.parametrize("ratings", ["block", "trial"])
 @pytest.mark.parametrize(
-    ("tracking_r", "reliability"), [(0.7, 1.0), (0.7, 0.5), (-0.4, 0.8), (0.0, 0.8)]
+    ("ratings", "n", "tracking_r", "reliability"),
+    [
+        ("block", 800, 0.7, 1.0),
+        ("block", 800, 0.7, 0.5),
+        ("block", 800, -0.4, 0.8),
+        ("trial", 400, 0.7, 0.5),
+    ],
 )
 def test_planted_tracking_is_recovered_in_a_large_cohort(
-    ratings, tracking_r, reliability
+    ratings, n, tracking_r, reliability
 ):
-    n = 400 if ratings == "trial" else 1000
     cohort = Cohort(
         n_subjects=n,
         tracking_r=tracking_r,
@@ -233,10 +247,10 @@ def test_planted_tracking_is_recovered_in_a_large_cohort(
 
 
 def test_rated_relief_is_as_reliable_as_planted():
-    cohort = Cohort(n_subjects=2000, rating_reliability=0.6, relief_sd=7)
+    cohort = Cohort(n_subjects=1000, rating_reliability=0.6, relief_sd=7)
     variance = draw_relief(cohort)["partner"].var()
     # True variance 49 of 49 / .6, and 2 * .1^2 / 12 of rounding.
-    assert abs(variance - 49 / 0.6) < 4 * (49 / 0.6) * np.sqrt(2 / 2000)
+    assert abs(variance - 49 / 0.6) < 4 * (49 / 0.6) * np.sqrt(2 / 1000)
 
 
 def test_tracking_of_the_other_contrasts_by_hand():
@@ -329,7 +343,7 @@ def trailing_rest(events, ratings):
 
 
 def test_cues_do_not_cluster():
-    for events in every_event(Cohort(n_subjects=20)).values():
+    for events in every_event(Cohort(n_subjects=4)).values():
         threat = events.loc[events["trial_type"].isin(simulate.CUES), "trial_type"]
         n_threat = (threat.to_numpy().reshape(-1, 4) == "threat").sum(axis=1)
         assert (n_threat == 2).all()

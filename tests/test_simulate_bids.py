@@ -16,7 +16,9 @@ from handhold import scanner, simulate, simulate_bids
 from handhold.simulate import Cohort, Noise, Protocol
 
 SHORT = Protocol(n_trials=2)
-SMALL = Cohort(n_subjects=2, voxel_size_mm=8, protocol=SHORT, noise=Noise(n_spikes=9))
+# A head that jerks, and so much dropout that the mask loses voxels.
+RESTLESS = Noise(n_spikes=9, dropout=0.95)
+SMALL = Cohort(n_subjects=2, voxel_size_mm=8, protocol=SHORT, noise=RESTLESS)
 BY_TRIAL = Cohort(n_subjects=1, voxel_size_mm=8, protocol=SHORT, ratings="trial")
 
 
@@ -211,6 +213,11 @@ def test_the_series_is_the_scan_in_the_steps_of_the_scanner(study):
     inside = scanner.brain_mask(SMALL, 1, template)
     assert np.array_equal(mask[template.mask], inside)
     assert not mask[~template.mask].any()
+    assert 0.9 < inside.mean() < 1
+    # the confounds are measured in that mask
+    table = pd.read_csv(row["confounds"], sep="\t")
+    expected = scan.series[:, inside].mean(axis=1, dtype=float)
+    np.testing.assert_allclose(table["global_signal"], expected, rtol=1e-6)
 
 
 def test_raw_series_link_to_the_preprocessed_ones_wherever_the_dataset_lies(

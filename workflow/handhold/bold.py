@@ -73,46 +73,6 @@ class Bold:
         return volume
 
 
-@dataclass(frozen=True)
-class Entries:
-    """Weights of voxels in regions, entry by entry, sorted by `region` (n_entries,).
-
-    `place` (n_entries,), where the voxel lies in a volume as stored; `weight` (n_entries,),
-    mm^3, float32; `starts`, the first entry of each region that has any; `n_regions`.
-    """
-
-    region: NDArray
-    place: NDArray
-    weight: NDArray
-    starts: NDArray
-    n_regions: int
-
-    @classmethod
-    def of(
-        cls, region: NDArray, place: NDArray, weight: NDArray, n_regions: int
-    ) -> "Entries":
-        """Sort entries by region, and in each as the file runs: memory is read forwards."""
-        order = np.lexsort((place, region))
-        region = region[order]
-        starts = np.flatnonzero(np.diff(region, prepend=-1))
-        weight = weight[order].astype(np.float32)
-        return cls(region, place[order], weight, starts, n_regions)
-
-    def sum(self, numbers: NDArray) -> NDArray:
-        """Sum numbers (n_entries,) by weight, shape (n_regions,)."""
-        sums = np.zeros(self.n_regions, numbers.dtype)
-        if len(self.starts):
-            sums[self.region[self.starts]] = np.add.reduceat(
-                numbers * self.weight, self.starts
-            )
-        return sums
-
-    def take(self, held: NDArray) -> "Entries":
-        """Return the entries that are held (n_entries,)."""
-        parts = (self.region[held], self.place[held], self.weight[held])
-        return Entries.of(*parts, self.n_regions)
-
-
 def read_grid_4d(path: str | Path, where: str) -> tuple[Grid, int, float]:
     """Read grid, number of volumes and step (s, NaN where not stated) from a run's header.
 
@@ -219,7 +179,7 @@ def read_region_series(
     layout = read_layout(path, where)
     mask = _read_mask(mask_path, path, layout.grid, where)
     region, voxel, weight = _held_weights(weights, mask)
-    entries = Entries.of(region, _places(mask)[voxel], weight, len(weights.total))
+    entries = _Entries.of(region, _places(mask)[voxel], weight, len(weights.total))
     means, held, counted = _average_entries(path, layout, where, entries)
     if (counted & ~held).any():
         means, _, _ = _average_entries(path, layout, where, entries.take(held))
@@ -235,15 +195,54 @@ def _held_weights(weights: Weights, mask: NDArray) -> tuple[NDArray, NDArray, ND
     return entries.row[inside], voxel[inside], entries.data[inside]
 
 
+@dataclass(frozen=True)
+class _Entries:
+    """Weights of voxels in regions, entry by entry, sorted by `region` (n_entries,).
+
+    `place` (n_entries,), where the voxel lies in a volume as stored; `weight` (n_entries,),
+    mm^3; `starts`, the first entry of each region that has any; `n_regions`.
+    """
+
+    region: NDArray
+    place: NDArray
+    weight: NDArray
+    starts: NDArray
+    n_regions: int
+
+    @classmethod
+    def of(
+        cls, region: NDArray, place: NDArray, weight: NDArray, n_regions: int
+    ) -> "_Entries":
+        """Sort entries by region, and in each as the file runs: memory is read forwards."""
+        order = np.lexsort((place, region))
+        region = region[order]
+        starts = np.flatnonzero(np.diff(region, prepend=-1))
+        return cls(region, place[order], weight[order], starts, n_regions)
+
+    def sum(self, numbers: NDArray) -> NDArray:
+        """Sum numbers (n_entries,) by weight, shape (n_regions,)."""
+        sums = np.zeros(self.n_regions)
+        if len(self.starts):
+            weighted = np.multiply(numbers, self.weight, dtype=float)
+            # infinities of both signs meet in one region: it is not finite, and shows it
+            with np.errstate(invalid="ignore"):
+                sums[self.region[self.starts]] = np.add.reduceat(weighted, self.starts)
+        return sums
+
+    def take(self, held: NDArray) -> "_Entries":
+        """Return the entries that are held (n_entries,)."""
+        parts = (self.region[held], self.place[held], self.weight[held])
+        return _Entries.of(*parts, self.n_regions)
+
+
 def _average_entries(
-    path, layout: Layout, where: str, entries: Entries
+    path, layout: Layout, where: str, entries: _Entries
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Average stored numbers; tell the entries with a signal, and those that count without one.
 
-    Volumes are averaged as differences from the first, for which float32 is enough. Numbers
-    that are not finite, or constant at 0, add nothing to a sum and are left out of its weight.
+    Numbers that are not finite, or constant at 0, add nothing to a sum and are left out of its
+    weight.
     """
-    wide = np.result_type(layout.dtype, np.float32)
     means = np.empty((layout.n_volumes, entries.n_regions))
     finite = np.ones(len(entries.place), dtype=bool)
     # entries that have not changed so far: few after the second volume
@@ -251,21 +250,19 @@ def _average_entries(
     first = None
     for volume, row in zip(_volumes(path, layout, where), means, strict=True):
         numbers = volume.take(entries.place)
-        if first is None:
-            first = np.where(np.isfinite(numbers), numbers, 0).astype(wide)
-        apart = np.subtract(numbers, first, dtype=wide).astype(np.float32, copy=False)
-        still = still[apart[still] == 0]
-        row[:] = entries.sum(apart)
+        row[:] = entries.sum(numbers)
         if not np.isfinite(row).all():
-            valid = np.isfinite(apart)
+            valid = np.isfinite(numbers)
             finite &= valid
-            row[:] = entries.sum(np.where(valid, apart, 0))
+            numbers = np.where(valid, numbers, 0)
+            row[:] = entries.sum(numbers)
+        first = numbers if first is None else first
+        still = still[numbers[still] == first[still]]
     changed = np.ones(len(finite), dtype=bool)
     changed[still] = False
     held = finite & changed
-    means += entries.sum(first.astype(float))
     with np.errstate(invalid="ignore"):
-        means /= entries.sum(held.astype(float))
+        means /= entries.sum(held)
     return means, held, changed | (first != 0)
 
 
@@ -346,7 +343,9 @@ def _stream(path: str | Path):
 def _scale(numbers: NDArray, layout: Layout) -> NDArray:
     """Scale stored numbers by the header, as float32."""
     wide = numbers.astype(np.result_type(numbers.dtype, np.float32))
-    return (wide * layout.slope + layout.intercept).astype(np.float32)
+    # beyond float32 is infinite, and so not measured
+    with np.errstate(over="ignore"):
+        return (wide * layout.slope + layout.intercept).astype(np.float32)
 
 
 def _smoother(mask: NDArray, grid: Grid, fwhm: float) -> Callable:

@@ -30,13 +30,18 @@ def describe_figures(
     unit: str,
     act: str,
     min_coverage: float,
+    limits: Mapping[str, float],
 ) -> dict[str, Description]:
     """Describe every figure whose table is in `results` (tables as text, by path).
 
     `contrast` and `definition` are the primary ones, `method` that of the headline
-    correlation, `unit` that of attenuation; `act` is what is to lower the response.
+    correlation, `unit` that of attenuation; `act` is what is to lower the response;
+    `limits` are those of `describe_runs`, needed where there are runs.
     """
     described = {"coverage": describe_coverage(min_coverage)}
+    if "qc/summary" in results:
+        described["runs"] = describe_runs(results["qc/summary"].iloc[0], limits)
+        described["tsnr"] = describe_tsnr()
     rois = _drawn(results["regions/definitions"], definition=definition)
     described["rois"] = describe_rois(list(rois["region"]), definition)
     attenuation = _drawn(results["tests/attenuation"], definition=definition)
@@ -171,6 +176,63 @@ def describe_coverage(min_coverage: float) -> Description:
     caption = (
         "Proportion of each ROI that each subject's images cover (of several images the "
         f"worst). Crosses: below {gate}, excluded and listed in the table of exclusions."
+    )
+    return Description(alt, caption)
+
+
+def describe_runs(summary: Mapping, limits: Mapping[str, float]) -> Description:
+    """Describe `figures_quality.draw_runs`.
+
+    `summary` is the row of qc/summary.tsv. `limits` are those of the figure, and with
+    scrubbing fd_threshold_mm and std_dvars_threshold.
+    """
+    counts = {
+        name: tables.display(summary[name], tables.kind_of(name))
+        for name in ("n_runs", "n_subjects", "df_low", "df_high", "n_warned")
+    }
+    share, r = (
+        {name: tables.display(limits[name], kind) for name in names}
+        for kind, names in (
+            ("share", ("max_censored", "warn_high_pass")),
+            ("r", ("warn_motion",)),
+        )
+    )
+    scrubbed = (
+        f", framewise displacement above {limits['fd_threshold_mm']:g} mm or standardised "
+        f"DVARS above {limits['std_dvars_threshold']:g}"
+        if "fd_threshold_mm" in limits
+        else ""
+    )
+    alt = (
+        "Six panels with a mark per run, subjects from left to right: mean framewise "
+        "displacement, share of volumes censored, degrees of freedom, and of the run's cells "
+        "the largest variance-inflation factor, correlation with motion and share removed by "
+        f"the high-pass. {counts['n_runs']} runs of {counts['n_subjects']} subjects; "
+        f"{counts['df_low']} to {counts['df_high']} degrees of freedom; runs with warnings: "
+        f"{counts['n_warned']}."
+    )
+    caption = (
+        f"Quality of the {counts['n_runs']} runs of {counts['n_subjects']} subjects; a mark is "
+        "a run, and a ring lies around what is over a line. Censored: before the steady "
+        f"state{scrubbed}; a study with more than {share['max_censored']} of a run censored is "
+        "refused. Degrees of freedom: volumes kept less the rank of the design. A cell is a "
+        "condition with a cue. Variance-inflation factor: of its regressor among all columns "
+        f"of the design, warned of above {limits['warn_vif']:g} and refused above "
+        f"{limits['max_vif']:g}. Task and motion: correlation of its regressor with the six "
+        "parameters of the head and framewise displacement, the largest without its sign; "
+        f"warned of above {r['warn_motion']}. High-pass: share of the regressor's variance that "
+        f"the drifts of the design explain; warned of above {share['warn_high_pass']}."
+    )
+    return Description(alt, caption)
+
+
+def describe_tsnr() -> Description:
+    """Describe `figures_quality.draw_tsnr`."""
+    alt = "Heat map of the temporal signal-to-noise ratio, ROIs by subjects."
+    caption = (
+        "Temporal signal-to-noise ratio of each ROI in each subject: mean signal over the "
+        "standard deviation of what the model leaves, averaged over runs and over the voxels "
+        "of the ROI that were measured. Where it is low, an effect is estimated poorly."
     )
     return Description(alt, caption)
 

@@ -3,23 +3,15 @@
 Each function takes results tables (values may still be text, n/a is missing) and
 returns a matplotlib Figure. The only things computed here are what a picture needs:
 positions, bins and least-squares lines; every number written into a figure comes
-from a table. Colours are those of Okabe and Ito [1]_, and marker or line style says
-the same again for readers in grey.
-
-References
-----------
-.. [1] Okabe & Ito (2008), Color universal design.
+from a table.
 """
 
-import functools
 import textwrap
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,91 +20,42 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from handhold import tables
+from handhold.drawing import (
+    BLUE,
+    COLOURS,
+    GREY,
+    HALF,
+    INK,
+    LIGHT,
+    MARKERS,
+    MM,
+    VERMILION,
+    WIDTH,
+    colour_of,
+    numbers,
+    plain,
+    readable,
+    roi_name,
+    select_rois,
+    styled,
+)
 
-# Files are written without a display; nilearn would otherwise ask for one.
-matplotlib.use("Agg")
-
-MM = 1 / 25.4
-WIDTH = 180 * MM  # two columns of a journal page
-HALF = 90 * MM
-PNG_DPI = 200
-
-INK, GREY, LIGHT = "#1a1a1a", "#595959", "#c8c8c8"
-BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "////", "....", "\\\\\\\\")
-
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "hatch.linewidth": 0.5,
-    "axes.unicode_minus": True,
-    # A dollar sign in somebody's region name is not a formula.
-    "text.parse_math": False,
-    # Same figure, same bytes: ids in an SVG are hashed with a random salt otherwise.
-    "svg.hashsalt": "handhold",
-    # Letters as outlines: the reader's machine may not have the font.
-    "svg.fonttype": "path",
-}
 
 LOWERED = "above 0: {act} lowered the response"
 MORE_RELIEF = "above 0: {act} helped"
 
-# Longer names are cut in a figure; the tables keep them whole.
-LONGEST_NAME = 36
 # A joint figure stays legible at this many panels in a row of 180 mm.
 MOST_COLUMNS = 4
-# More subjects than this and their labels would touch.
-MOST_LABELS = 48
 VOXEL_MM = 2
 # Letters of 8 pt that fit along the side of a panel.
 LONGEST_LINE = 38
 # Means stand to the right of their dots, so that they hide none.
 BESIDE = 0.4
-# Written in lower case these would read as words; "vACC" is left as it is.
-ACRONYMS = {"acc", "pfc", "ofc"}
 
 
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the house style, whatever the settings of the caller are."""
-
-    @functools.wraps(draw)
-    def styled(*args, **kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-def save(figure: Figure, stem: str | Path) -> None:
-    """Write a figure as `stem`.svg and `stem`.png, the same bytes every time."""
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(f"{stem}.svg", format="svg", metadata={"Date": None})
-        figure.savefig(f"{stem}.png", format="png", dpi=PNG_DPI)
-
-
-@_styled
+@styled
 def draw_attenuation(
     attenuation: pd.DataFrame,
     tests: pd.DataFrame,
@@ -161,7 +104,7 @@ def draw_attenuation(
     return figure
 
 
-@_styled
+@styled
 def draw_tracking(
     attenuation: pd.DataFrame,
     relief: pd.DataFrame,
@@ -199,7 +142,7 @@ def draw_tracking(
     for i, (panel, (_, row)) in enumerate(zip(panels, tests.iterrows(), strict=False)):
         joined = _of_row(attenuation, row).merge(relief, on=["subject", "contrast"])
         colour, marker = COLOURS[i % n_columns], MARKERS[i % n_columns]
-        x, y = _numbers(joined["attenuation"]), _numbers(joined["relief"])
+        x, y = numbers(joined["attenuation"]), numbers(joined["relief"])
         _draw_scatter(panel, x, y, colour=colour, marker=marker)
         panel.locator_params(axis="x", nbins=4)
         title = [roi_name(row), readable(row["contrast"])][: 1 + several]
@@ -215,7 +158,7 @@ def draw_tracking(
     return figure
 
 
-@_styled
+@styled
 def draw_coupling(
     coupling: pd.DataFrame,
     relief: pd.DataFrame,
@@ -242,7 +185,7 @@ def draw_coupling(
     joined = coupling[chosen].merge(relief, on=["subject", "contrast"])
     figure = Figure(figsize=(100 * MM, 80 * MM), layout="constrained")
     panel = figure.subplots()
-    _draw_scatter(panel, _numbers(joined["fisher_z"]), _numbers(joined["relief"]))
+    _draw_scatter(panel, numbers(joined["fisher_z"]), numbers(joined["relief"]))
     panel.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
     what = f"{readable(test['receptor'])}, {readable(test['contrast'])}"
     panel.set_title("\n".join([what, *_correlation_lines(test)]), loc="left")
@@ -254,7 +197,7 @@ def draw_coupling(
     return figure
 
 
-@_styled
+@styled
 def draw_correspondence(
     binding: NDArray,
     group: NDArray,
@@ -295,7 +238,7 @@ def draw_correspondence(
     return figure
 
 
-@_styled
+@styled
 def draw_panel(tests: pd.DataFrame) -> Figure:
     """Draw r for every receptor map with its null band, the target on top.
 
@@ -308,7 +251,7 @@ def draw_panel(tests: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()
     y = np.arange(len(rows))
-    r, low, high = (_numbers(rows[c]) for c in ("effect", "null_low", "null_high"))
+    r, low, high = (numbers(rows[c]) for c in ("effect", "null_low", "null_high"))
     axes.hlines(y, low, high, color=LIGHT, linewidth=6, zorder=1)
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     first = is_target.sum()
@@ -342,7 +285,7 @@ def draw_panel(tests: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def draw_rois(points: Mapping[str, NDArray]) -> Figure:
     """Draw the outline of each ROI on glass brains from the side, back and top.
 
@@ -375,8 +318,8 @@ def draw_rois(points: Mapping[str, NDArray]) -> Figure:
             _draw_shadow(display.axes[view].ax, plane, i)
     handles = [
         Patch(
-            facecolor=(*matplotlib.colors.to_rgb(_colour(i)), 0.45),
-            edgecolor=_colour(i),
+            facecolor=(*matplotlib.colors.to_rgb(colour_of(i)), 0.45),
+            edgecolor=colour_of(i),
             hatch=HATCHES[i % len(HATCHES)],
             linestyle=LINES[i % len(LINES)],
             label=roi_name({"region": name}),
@@ -389,110 +332,8 @@ def draw_rois(points: Mapping[str, NDArray]) -> Figure:
     return figure
 
 
-@_styled
-def draw_coverage(
-    rois: pd.DataFrame, min_coverage: float, *, definition: str | None = None
-) -> Figure:
-    """Draw how much of each ROI each subject's images cover.
-
-    Parameters
-    ----------
-    rois : DataFrame
-        regions/rois.tsv: subject, definition, region, hemisphere and coverage
-        (0 to 1). Of several images per subject the worst is shown.
-    min_coverage : float
-        Cells below it carry a cross: they are excluded.
-    definition : str, optional
-        ROI definition to draw; by default the first in `rois`.
-    """
-    rows = select_rois(rois, definition)
-    keys = [key for key in ("region", "hemisphere") if key in rows.columns]
-    worst = rows.assign(coverage=_numbers(rows["coverage"])).groupby(
-        [*keys, "subject"], sort=False, dropna=False
-    )["coverage"]
-    grid = worst.min().unstack("subject")
-    # unstack sorts; the reader expects the order of the tables.
-    places = rows.drop_duplicates(keys).set_index(keys).index
-    grid = grid.reindex(index=places, columns=rows["subject"].unique())
-    names = [roi_name(row) for row in places.to_frame().to_dict("records")]
-    height = (44 + 6.5 * len(grid)) * MM
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    _draw_heat_map(axes, grid.to_numpy(), names, list(grid.columns), min_coverage)
-    return figure
-
-
-def select_rois(table: pd.DataFrame, definition: str | None = None) -> pd.DataFrame:
-    """Take the hypothesised ROIs of one definition, both sides together.
-
-    Without `definition` the first in the table is taken: the primary one. A column
-    `role` or `hemisphere` that singles out no row leaves all rows.
-    """
-    if "definition" in table.columns and len(table):
-        chosen = table["definition"].iloc[0] if definition is None else definition
-        table = table[table["definition"] == chosen]
-    for column, wanted in {"role": "hypothesised", "hemisphere": "both"}.items():
-        if column in table.columns and (table[column] == wanted).any():
-            table = table[table[column] == wanted]
-    return table
-
-
-def roi_name(row: Mapping) -> str:
-    """Name an ROI for the reader, with its side if it has only one.
-
-    Examples
-    --------
-    >>> roi_name({"region": "ventral_acc"}), roi_name({"region": "vACC_L"})
-    ('Ventral ACC', 'vACC left')
-    """
-    words = str(row["region"]).replace("_", " ").split()
-    sides = {"L": "left", "R": "right"}
-    words = [w.upper() if w.lower() in ACRONYMS else sides.get(w, w) for w in words]
-    side = row.get("hemisphere")
-    if side in sides.values() and side not in words:
-        words.append(side)
-    name = readable(" ".join(words))
-    return name[:1].upper() + name[1:] if name.split(" ")[0].islower() else name
-
-
-def readable(name: object, longest: int = LONGEST_NAME) -> str:
-    """Make a label fit to draw: one line, not too long, only drawable letters.
-
-    Examples
-    --------
-    >>> readable("ventral_acc"), readable("x" * 200, 10)
-    ('ventral acc', 'xxxxxxxxx…')
-    """
-    return plain(str(name).replace("_", " "), longest)
-
-
-def plain(text: str, longest: int = 80) -> str:
-    """Make a text fit to draw, underscores kept: units such as BP_ND have them."""
-    text = " ".join(str(text).split())
-    text = "".join(
-        c if ord(c) in _drawable() else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-@functools.cache
-def _drawable() -> frozenset[int]:
-    """List the characters of the font; any other would be drawn as a warning."""
-    path = font_manager.findfont(STYLE["font.family"])
-    return frozenset(font_manager.get_font(path).get_charmap())
-
-
-def _numbers(column: pd.Series) -> NDArray:
-    """Read a column of numbers whose missing values may be written n/a."""
-    return pd.to_numeric(column, errors="coerce").to_numpy(float)
-
-
 def _present(column: pd.Series) -> pd.Series:
     return ~column.map(tables.is_missing)
-
-
-def _colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
 
 
 def _of_row(values: pd.DataFrame, row: Mapping) -> pd.DataFrame:
@@ -508,11 +349,11 @@ def _draw_subjects(axes: Axes, attenuation: pd.DataFrame, tests: pd.DataFrame) -
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     names = []
     for i, (_, row) in enumerate(tests.iterrows()):
-        values = _numbers(_of_row(attenuation, row)["attenuation"])
+        values = numbers(_of_row(attenuation, row)["attenuation"])
         values = values[np.isfinite(values)]
         axes.plot(
             i + _swarm(values), values, MARKERS[i % len(MARKERS)],
-            color=_colour(i), alpha=0.65, markeredgewidth=0,
+            color=colour_of(i), alpha=0.65, markeredgewidth=0,
             markersize=4 if len(values) <= 60 else 2.5, gid=f"subjects {i}",
         )  # fmt: skip
         mean, low, high = (_number(row[key]) for key in ("effect", "low", "high"))
@@ -718,42 +559,10 @@ def _draw_shadow(axes: Axes, plane: NDArray, i: int) -> None:
     shadow = ndimage.gaussian_filter(shadow, 0.8)
     across, up = ((low[d] + np.arange(shadow.shape[d])) * VOXEL_MM for d in (0, 1))
     axes.contourf(
-        across, up, shadow.T, [0.4, 2], colors=[_colour(i)], alpha=0.45,
+        across, up, shadow.T, [0.4, 2], colors=[colour_of(i)], alpha=0.45,
         hatches=[HATCHES[i % len(HATCHES)]], zorder=3 + i,
     )  # fmt: skip
     axes.contour(
-        across, up, shadow.T, [0.4], colors=[_colour(i)], linewidths=1.3,
+        across, up, shadow.T, [0.4], colors=[colour_of(i)], linewidths=1.3,
         linestyles=LINES[i % len(LINES)], zorder=3.5 + i,
     )  # fmt: skip
-
-
-def _draw_heat_map(
-    axes: Axes, grid: NDArray, rois: list[str], subjects: list, min_coverage: float
-) -> None:
-    """Draw coverage in a grid of ROIs by subjects, a cross where too low."""
-    colours = matplotlib.colormaps["cividis"].with_extremes(bad="white")
-    image = axes.imshow(
-        grid, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="none"
-    )
-    roi, subject = np.nonzero(grid < min_coverage)
-    # White on dark and dark on light: visible at any coverage, and in grey.
-    axes.plot(subject, roi, "x", color="white", markersize=4, markeredgewidth=2.2)
-    axes.plot(
-        subject, roi, "x", color=INK, markersize=3.6, markeredgewidth=1, gid="too low"
-    )
-    step = max(-(-len(subjects) // MOST_LABELS), 1)
-    shown = range(0, len(subjects), step)
-    axes.set_xticks(
-        list(shown), [readable(subjects[i], 12) for i in shown], rotation=90
-    )
-    axes.set_yticks(range(len(rois)), rois)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    every = f" (label on every {step}th)" if step > 1 else ""
-    axes.set_xlabel(f"Subject{every}")
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
-    bar.set_label("Coverage (proportion\nof the ROI measured)")
-    bar.ax.axhline(min_coverage, color="white", linewidth=2.5)
-    bar.ax.axhline(min_coverage, color=INK, linewidth=1.2, linestyle="--", gid="gate")
-    note = f"Cross: below {min_coverage:g}: excluded. White: no image."
-    axes.set_title(note, loc="left", fontsize=7.5)

@@ -25,7 +25,8 @@ FIGURES = {
     "Q3": ("tracking",),
     "Q4": ("coupling",),
     "Q5": ("specificity",),
-    "quality": ("coverage",),
+    "runs": ("runs",),
+    "regions": ("coverage", "tsnr"),
 }
 TESTS = {
     "Q1": "tests/attenuation",
@@ -51,6 +52,17 @@ SHOWN = {
         "r_with_y vif verdict"
     ),
 }
+# The same of the tables of data quality.
+OF_RUNS = (
+    "subject session run n_volumes censored mean_fd max_fd n_over_fd n_columns df largest_vif "
+    "largest_r_motion largest_high_pass_loss"
+)
+OF_REGRESSORS = (
+    "subject session run regressor vif most_alike r_most_alike motion_parameter r_motion "
+    "high_pass_loss n_events n_censored_events n_late_events"
+)
+# Columns that many a study has no use for: left out where no row has a value.
+OPTIONAL = {"session", "run", "definition", "contrast"}
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
     "Q2": "effect null_band p mean_r interval bf10",
@@ -127,11 +139,13 @@ def render(
         ],
         rules=verdicts.get("rules", []),
         questions=[_question(q, results, figures) for q in verdicts["questions"]],
-        quality_figures=_figures("quality", figures),
         other_figures=_other_figures(figures),
-        overlap=_table(results, "regions/overlap", "Overlap of the ROI definitions"),
+        stages=_table(results, "exclusions_by_stage", "What was excluded, by stage"),
         exclusions=_table(results, "exclusions", "What was excluded, and why"),
+        runs=_runs(results, figures) if "qc/summary" in results else None,
+        region_figures=_figures("regions", figures),
         dropped=_dropped(results),
+        overlap=_table(results, "regions/overlap", "Overlap of the ROI definitions"),
         links=[(name, _link(name)) for name in results],
         versions=_mapping_table(study.get("versions", {}), "Name", "Version"),
         inputs=_records_table(study.get("inputs", []), ["path", "sha256"]),
@@ -309,6 +323,31 @@ def _width(image: str | bytes) -> float:
     return float(found[1]) / 72 * 25.4 if found else 0.0
 
 
+def _runs(results: Mapping, figures: Mapping) -> dict:
+    """Gather what the page shows of the runs of BOLD."""
+    row = results["qc/summary"].iloc[0]
+    shown = {
+        name: tables.display(row[name], tables.kind_of(name)) for name in row.index
+    }
+    review, regressors = results["qc/review"], results["qc/regressors"]
+    warned = _warned(review)[["subject", "session", "run", "warnings"]]
+    cells = _warned(regressors)[OF_REGRESSORS.split()]
+    return {
+        "summary": shown,
+        "link": _link("qc/summary"),
+        "figures": _figures("runs", figures),
+        "tables": [
+            _entry(warned, "qc/review", "Runs with warnings"),
+            _entry(cells, "qc/regressors", "Regressors with warnings"),
+            _entry(review[OF_RUNS.split()], "qc/review", "All runs"),
+        ],
+    }
+
+
+def _warned(table: pd.DataFrame) -> pd.DataFrame:
+    return table[~table["warnings"].map(tables.is_missing)]
+
+
 def _dropped(results: Mapping) -> dict | None:
     """Show the regions that were not kept, with what became of them."""
     path = "regions/definitions"
@@ -335,7 +374,8 @@ def _table(results: Mapping, path: str, caption: str) -> dict | None:
 
 
 def _entry(table: pd.DataFrame, path: str, caption: str) -> dict:
-    html = _html(table, "") if len(table) else None
+    idle = [c for c in OPTIONAL & {*table} if table[c].map(tables.is_missing).all()]
+    html = _html(table.drop(columns=idle), "") if len(table) else None
     return {
         "html": html,
         "caption": caption,

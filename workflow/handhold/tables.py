@@ -18,15 +18,21 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # From here on a number is read by its order of magnitude, not by its digits.
 LARGE, SMALL = 1e5, 1e-4
 
-COUNTS = {"n", "df", "volume", "volume_a", "volume_b"}
+COUNTS = {"n", "df", "volume", "volume_a", "volume_b", "rank", "df_low", "df_high"}
+COUNTS |= {"total_volumes", "total_censored"}
+SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
+SHARES |= {"largest_high_pass_loss"}
 CORRELATIONS = {
     *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
     *("null_low", "null_high", "null_sd", "loo_low", "loo_high", "detectable_r"),
+    "largest_r_motion",
 }
 EFFECTS = {
     *("effect", "low", "high", "sd", "statistic", "bf10", "variance", "tsnr", "vif"),
     *("dz", "dz_low", "dz_high", "hedges_g", "g_low", "g_high", "detectable_dz"),
     *("attenuation", "relief", "baseline", "held", "binding", "x", "y", "z"),
+    *("mean_fd", "max_fd", "average_fd", "largest_vif", "condition_number"),
+    "total_duration",
 }
 # Two bounds in one cell, as text that `interval` made.
 INTERVALS = {"interval", "null_band"}
@@ -68,6 +74,24 @@ LABELS = {
     "vif": "VIF",
     "dice": "Dice",
     "tsnr": "tSNR",
+    "n_volumes": "Volumes",
+    "n_censored": "Censored volumes",
+    "mean_fd": "Mean FD (mm)",
+    "max_fd": "Largest FD (mm)",
+    "n_over_fd": "Volumes over FD limit",
+    "n_columns": "Design columns",
+    "df": "df",
+    "n_events": "Events",
+    "most_alike": "Most alike column",
+    "r_most_alike": "r with that column",
+    "n_censored_events": "Events censored away",
+    "n_late_events": "Events after the end",
+    "r_motion": "r with motion",
+    "high_pass_loss": "Removed by high-pass",
+    "largest_vif": "Largest VIF",
+    "largest_r_motion": "Largest |r| with motion",
+    "largest_high_pass_loss": "Largest share removed by high-pass",
+    "n_subjects": "Subjects",
 }
 
 # Signs that `display` writes and that LaTeX needs spelt, and its own special characters.
@@ -98,7 +122,7 @@ LATEX = str.maketrans(
 
 
 def kind_of(column: str, question: str = "") -> str:
-    """Say how a column is shown: 'p', 'count', 'r', 'effect', 'interval' or 'text'.
+    """Say how a column is shown: 'p', 'count', 'r', 'share', 'effect', 'interval' or 'text'.
 
     A column that is not known is text and keeps every digit: better long than
     wrongly rounded. In Q2 to Q5 `effect`, `low` and `high` are correlations.
@@ -112,6 +136,8 @@ def kind_of(column: str, question: str = "") -> str:
         return "p"
     if column in COUNTS or column.startswith("n_"):
         return "count"
+    if column in SHARES:
+        return "share"
     if column in INTERVALS:
         return "interval"
     if column in CORRELATIONS or column.startswith("r_"):
@@ -136,10 +162,11 @@ def display(value: object, kind: str) -> str:
     ----------
     value : object
         A number, or its text as read from a table.
-    kind : {'p', 'count', 'r', 'effect', 'interval', 'text'}
+    kind : {'p', 'count', 'r', 'share', 'effect', 'interval', 'text'}
         p: three decimals, no leading zero, '<.001' and '>.999' at the ends.
-        r: two decimals, no leading zero. effect: three significant
-        digits, two below 0.1. count: whole. interval and text: as it is.
+        r: two decimals, no leading zero. share: per cent, whole from 10 % on, else
+        one decimal. effect: three significant digits, two below 0.1. count: whole.
+        interval and text: as it is.
 
     Returns
     -------
@@ -152,6 +179,8 @@ def display(value: object, kind: str) -> str:
     ['.034', '<.001', 'n/a', '>.999']
     >>> display(0.2149, "r"), display(0.0484, "r"), display(1, "r")
     ('.21', '.05', '1.00')
+    >>> [display(x, "share") for x in (0, 0.0004, 0.0312, 0.25)]
+    ['0 %', '<0.1 %', '3.1 %', '25 %']
     >>> [display(x, "effect") for x in (0.12345, 0.01234, 12.345, 1234)]
     ['0.123', '0.012', '12.3', '1234']
     """
@@ -166,7 +195,8 @@ def display(value: object, kind: str) -> str:
         return str(value)
     if math.isinf(number):
         return "∞" if number > 0 else f"{MINUS}∞"
-    return {"p": _p, "count": _count, "r": _r, "effect": _effect}[kind](number)
+    shown = {"p": _p, "count": _count, "r": _r, "share": _share, "effect": _effect}
+    return shown[kind](number)
 
 
 def interval(low: object, high: object, kind: str) -> str:
@@ -313,6 +343,13 @@ def _count(number: float) -> str:
 def _r(number: float) -> str:
     text = f"{number:.2f}"
     return _signed(text.replace("0.", ".", 1) if abs(float(text)) < 1 else text)
+
+
+def _share(number: float) -> str:
+    if 0 < number < 0.0005:
+        return "<0.1 %"
+    decimals = 1 if 0 < number < 0.0995 else 0
+    return _signed(f"{100 * number:.{decimals}f} %")
 
 
 def _effect(number: float) -> str:

@@ -1,5 +1,7 @@
 """Verdicts, exclusions, figures, provenance and the page. Nothing here computes a statistic."""
 
+from handhold.design import HIGH_PASS_LOSS, TASK_MOTION
+
 PRIMARY = CONFIG["contrasts"][0]["name"]
 DEFINITION = CONFIG["regions"]["definitions"][0]
 TESTS = {
@@ -20,6 +22,25 @@ FIGURES = {
 }
 DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
 ASKED = [question for question in TESTS if question in QUESTIONS]
+TABLES = [
+    *("regions/definitions", "regions/overlap", "receptors/rois"),
+    *("exclusions_by_stage", "exclusions"),
+]
+QUALITY = {}
+if len(STUDY.runs):
+    DRAWN += ["runs", "tsnr"]
+    TABLES += ["qc/summary", "qc/review", "qc/regressors"]
+    # What the figure of the runs, and its caption, call too much.
+    QUALITY = {
+        "warn_vif": CONFIG["glm"]["warn_vif"],
+        "max_vif": CONFIG["glm"]["max_vif"],
+        "max_censored": CONFIG["confounds"]["max_censored"],
+        "warn_motion": TASK_MOTION,
+        "warn_high_pass": HIGH_PASS_LOSS,
+    }
+    if "scrub" in CONFIG["confounds"]["strategy"]:
+        for name in ("fd_threshold_mm", "std_dvars_threshold"):
+            QUALITY[name] = CONFIG["confounds"][name]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")
@@ -63,7 +84,8 @@ rule list_exclusions:
         receptors=rules.read_receptors.output.parcels,
         code=code_of("list_exclusions"),
     output:
-        table("exclusions"),
+        exclusions=table("exclusions"),
+        stages=table("exclusions_by_stage"),
     log:
         f"{OUT}/logs/list_exclusions.txt",
     params:
@@ -106,6 +128,51 @@ rule draw_coverage:
         min_coverage=CONFIG["regions"]["min_coverage"],
     script:
         "../scripts/draw_coverage.py"
+
+
+if len(STUDY.runs):
+
+    rule review_runs:
+        """How good is each run, and which ones call for a look?"""
+        input:
+            runs=f"{OUT}/qc/runs.tsv",
+            regressors=f"{OUT}/qc/regressors.tsv",
+            code=code_of("review_runs"),
+        output:
+            review=table("qc/review"),
+            summary=table("qc/summary"),
+        log:
+            f"{OUT}/logs/review_runs.txt",
+        script:
+            "../scripts/review_runs.py"
+
+    rule draw_runs:
+        """Which runs stand out?"""
+        input:
+            review=rules.review_runs.output.review,
+            code=code_of("draw_runs"),
+        output:
+            multiext(f"{OUT}/figures/runs", ".svg", ".png"),
+        log:
+            f"{OUT}/logs/draw_runs.txt",
+        params:
+            limits=QUALITY,
+        script:
+            "../scripts/draw_runs.py"
+
+    rule draw_tsnr:
+        """Where is the signal too weak to tell anything?"""
+        input:
+            rois=f"{OUT}/regions/rois.tsv",
+            code=code_of("draw_tsnr"),
+        output:
+            multiext(f"{OUT}/figures/tsnr", ".svg", ".png"),
+        log:
+            f"{OUT}/logs/draw_tsnr.txt",
+        params:
+            definition=DEFINITION,
+        script:
+            "../scripts/draw_tsnr.py"
 
 
 rule draw_attenuation:
@@ -233,15 +300,7 @@ rule write_report:
     input:
         verdicts=rules.judge.output,
         tests=[f"{OUT}/{TESTS[question]}.tsv" for question in ASKED],
-        tables=[
-            f"{OUT}/{name}.tsv"
-            for name in (
-                "regions/definitions",
-                "regions/overlap",
-                "receptors/rois",
-                "exclusions",
-            )
-        ],
+        tables=[f"{OUT}/{name}.tsv" for name in TABLES],
         figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
         provenance=rules.record_provenance.output,
         template="workflow/report/report.html.j2",
@@ -272,6 +331,7 @@ rule write_report:
             "unit": CONFIG["unit"],
             "act": CONFIG["act"],
             "min_coverage": CONFIG["regions"]["min_coverage"],
+            "limits": QUALITY,
         },
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,

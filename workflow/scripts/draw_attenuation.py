@@ -1,6 +1,6 @@
 from snakemake.script import snakemake
 
-from handhold import figures
+from handhold import drawing, figures
 from handhold.errors import speak_plainly
 from handhold.io import read_results
 
@@ -12,4 +12,4 @@ figure = figures.draw_attenuation(
     definition=snakemake.params.definition,
     act=snakemake.params.act,
 )
-figures.save(figure, snakemake.output[0].removesuffix(".svg"))
+drawing.save(figure, snakemake.output[0].removesuffix(".svg"))

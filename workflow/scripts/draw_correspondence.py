@@ -1,7 +1,7 @@
 import numpy as np
 from snakemake.script import snakemake
 
-from handhold import figures
+from handhold import drawing, figures
 from handhold.errors import speak_plainly
 from handhold.io import read_results
 
@@ -25,4 +25,4 @@ figure = figures.draw_correspondence(
     act=chosen.act,
     receptor_label=chosen.receptor,
 )
-figures.save(figure, snakemake.output[0].removesuffix(".svg"))
+drawing.save(figure, snakemake.output[0].removesuffix(".svg"))

@@ -1,13 +1,13 @@
 from snakemake.script import snakemake
 
-from handhold import figures
+from handhold import drawing, figures
 from handhold.errors import speak_plainly
 from handhold.io import read_cloud, read_results
 from handhold.regions import pick
 
 speak_plainly(snakemake.log[0])
 cloud = read_cloud(snakemake.input.rois)
-rows = figures.select_rois(
+rows = drawing.select_rois(
     read_results(snakemake.input.definitions[0]), snakemake.params.definition
 )
 points = {
@@ -15,4 +15,4 @@ points = {
     for row in rows.itertuples()
 }
 
-figures.save(figures.draw_rois(points), snakemake.output[0].removesuffix(".svg"))
+drawing.save(figures.draw_rois(points), snakemake.output[0].removesuffix(".svg"))

@@ -1,6 +1,6 @@
 from snakemake.script import snakemake
 
-from handhold import figures
+from handhold import drawing, figures
 from handhold.errors import speak_plainly
 from handhold.io import read_results
 
@@ -19,4 +19,4 @@ figure = figures.draw_tracking(
     relief_label=snakemake.params.relief,
     act=snakemake.params.act,
 )
-figures.save(figure, snakemake.output[0].removesuffix(".svg"))
+drawing.save(figure, snakemake.output[0].removesuffix(".svg"))
