@@ -32,7 +32,7 @@ from handhold import (
     tracking,
 )
 from handhold.io import read_table
-from handhold.regions import Cloud, Weights, average, weigh
+from handhold.regions import Cloud, Weights, weigh
 
 ROOT = Path(__file__).parents[1]
 CHOICES = {
@@ -124,10 +124,13 @@ class Line:
     def of(cls, cohort: simulate.Cohort, folder: Path, **sections) -> "Line":
         """Analyse a dataset that is there."""
         described = simulate_bids.describe(cohort, folder)
+        renamed = sections.pop("events", {})
         config = {**resolve(**sections), "seed": cohort.seed, **described}
+        config["events"] = {**config["events"], **renamed}
         rated, used = config["ratings"], sources.cells_of(config["contrasts"])
         if "wide" in rated:  # as who analyses fewer conditions than were rated has to
-            rated["wide"] = {c: rated["wide"][c] for c in dict(used)}
+            wide = rated["wide"].items()
+            rated["wide"] = {c: column for c, column in wide if c in dict(used)}
         return cls(cohort, Path(folder), config)
 
     @property
@@ -315,5 +318,7 @@ class Line:
 extract.weigh = weigh_once
 for _name in ("brain_mask", "gm_template", "wm_template"):
     setattr(
-        datasets, f"load_mni152_{_name}", cache(getattr(datasets, f"load_mni152_{_name}"))
+        datasets,
+        f"load_mni152_{_name}",
+        cache(getattr(datasets, f"load_mni152_{_name}")),
     )

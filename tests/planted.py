@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import line
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-import line
 from handhold import simulate
 from handhold.images import read_volume
-from handhold.regions import average
+from handhold.regions import Cloud, average
 
 # A study in which effects stand out: responses three times as strong as by default and a fifth
 # of the noise, so that four standard errors are less than what an event a second too late does.
@@ -18,7 +19,13 @@ NOISE = replace(
     LOUD,
     **{
         name: QUIET * getattr(LOUD, name)
-        for name in ("thermal_sd", "smooth_sd", "drift_sd", "physio_sd", "motion_percent")
+        for name in (
+            "thermal_sd",
+            "smooth_sd",
+            "drift_sd",
+            "physio_sd",
+            "motion_percent",
+        )
     },
 )
 CLEAR = simulate.Cohort(
@@ -27,52 +34,61 @@ CLEAR = simulate.Cohort(
     threat_response=2.0,
     receptor_slope=0.5,
     spread=0.4,
-    protocol=simulate.Protocol(n_trials=6),
+    protocol=simulate.Protocol(n_trials=10),
     noise=NOISE,
 )
 
 
-def measured(manifest: pd.DataFrame, subject: str) -> np.ndarray:
+def measured(manifest: pd.DataFrame, subject: str) -> NDArray:
     """Return the voxels that a subject's images hold."""
     path = manifest.loc[manifest["subject"] == subject, "image"].iloc[0]
     return np.isfinite(read_volume(path, None, subject).values)
 
 
 def over_regions(
-    values, template: simulate.Template, inside, study: line.Line, kind: str
+    values: NDArray, template: simulate.Template, inside: NDArray, cloud: Cloud
 ) -> pd.Series:
     """Average a planted map (n_voxels,) over regions, through what was measured."""
     volume = np.full(template.mask.shape, np.nan)
     volume[template.mask] = values
     volume[~inside] = np.nan
-    cloud = study.regions.clouds[kind]
     weights = line.weigh_once(cloud, template.affine, template.mask.shape)
     means = average(weights, volume, zero_is_missing=False).mean
-    return pd.Series(means, [name.rpartition("/")[2] for name in cloud.names])
+    return pd.Series(means, [name.removeprefix("aal3/") for name in cloud.names])
 
 
 def compare(
-    study: line.Line, manifest: pd.DataFrame, attenuated: dict[str, pd.DataFrame]
+    cohort: simulate.Cohort,
+    template: simulate.Template,
+    rois: Cloud,
+    manifest: pd.DataFrame,
+    attenuated: pd.DataFrame,
 ) -> pd.DataFrame:
     """Put planted beside recovered attenuation of the hypothesised ROIs.
 
     Returns columns subject, region, contrast, planted, attenuation, error.
     """
-    template, rows = study.template, []
-    for index, subject in enumerate(study.subjects):
+    rows = []
+    for index, subject in enumerate(simulate.subjects(cohort.n_subjects)):
         inside = measured(manifest, subject)
-        maps = simulate.planted_attenuation(study.cohort, index, template)
+        maps = simulate.planted_attenuation(cohort, index, template)
         for contrast, values in maps.items():
-            means = over_regions(values, template, inside, study, "rois")
+            means = over_regions(values, template, inside, rois)
             rows += [(subject, name, contrast, mean) for name, mean in means.items()]
     planted = pd.DataFrame(rows, columns=["subject", "region", "contrast", "planted"])
-    rois = attenuated["rois"]
-    both = rois[rois["role"] == "hypothesised"].merge(planted, validate="one_to_one")
+    own = attenuated[attenuated["role"] == "hypothesised"]
+    both = own.merge(
+        planted, on=["subject", "region", "contrast"], validate="one_to_one"
+    )
     return both.assign(error=both["attenuation"] - both["planted"])
 
 
 def compare_slopes(
-    study: line.Line, manifest: pd.DataFrame, attenuated: dict[str, pd.DataFrame]
+    cohort: simulate.Cohort,
+    template: simulate.Template,
+    parcels: Cloud,
+    manifest: pd.DataFrame,
+    attenuated: pd.DataFrame,
 ) -> pd.DataFrame:
     """Put planted beside recovered receptor slopes, in % signal change per BP_ND.
 
@@ -81,20 +97,19 @@ def compare_slopes(
 
     Returns columns subject, contrast, planted, slope, error.
     """
-    template, rows = study.template, []
-    truth = simulate.truth(study.cohort)
-    table = attenuated["parcels"].set_index(["subject", "contrast", "region"])
-    for subject in study.subjects:
+    rows, truth = [], simulate.truth(cohort)
+    table = attenuated.dropna(subset=["attenuation"])
+    for subject in simulate.subjects(cohort.n_subjects):
         inside = measured(manifest, subject)
         tissue, bound = (
-            over_regions(values, template, inside, study, "parcels")
+            over_regions(values, template, inside, parcels)
             for values in (template.tissue, template.tissue * template.binding)
         )
         regressors = pd.DataFrame({"base": tissue, "slope": bound})
         for contrast in ("partner", "stranger"):
-            own = table.loc[(subject, contrast), "attenuation"].dropna()
+            own = table[(table["subject"] == subject) & (table["contrast"] == contrast)]
             fitted, *_ = np.linalg.lstsq(
-                regressors.loc[own.index].to_numpy(), own.to_numpy()
+                regressors.loc[own["region"]].to_numpy(), own["attenuation"].to_numpy()
             )
             planted = truth["contrasts"][contrast]["slope"]
             planted *= truth["gain"][f"sub-{subject}"]

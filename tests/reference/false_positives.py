@@ -123,9 +123,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(
-        path, sep="\t", index=False, float_format="%.6g", lineterminator="\n"
-    )
+    table.to_csv(path, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,23 @@ def errors(n_subjects: int) -> pd.DataFrame:
         runs = study.runs()
         manifest = study.fit(runs, study.design(runs, study.trials(runs)))
         attenuated = study.attenuate(study.read(manifest))
-        rois = planted.compare(study, manifest, attenuated)
-        slopes = planted.compare_slopes(study, manifest, attenuated)
-    pieces = [rois.rename(columns={"region": "measure"}), slopes.assign(measure="slope")]
+        rois, slopes = (
+            compare(
+                cohort,
+                study.template,
+                study.regions.clouds[kind],
+                manifest,
+                attenuated[kind],
+            )
+            for kind, compare in (
+                ("rois", planted.compare),
+                ("parcels", planted.compare_slopes),
+            )
+        )
+    pieces = [
+        rois.rename(columns={"region": "measure"}),
+        slopes.assign(measure="slope"),
+    ]
     return pd.concat(pieces)[["measure", "contrast", "planted", "error"]]
 
 

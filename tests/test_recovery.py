@@ -1,0 +1,280 @@
+"""From simulated BOLD to attenuation and its tests: what is planted is found, what is not is not.
+
+The cohort is `planted.CLEAR`. Standard errors come from the table tests/reference/recovery.tsv,
+made of 36 other people by the script beside it, and shrink with the root of the people here.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import line
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+
+from handhold import attenuation, glm, simulate, simulate_bids
+from handhold.tracking import assess_tracking
+
+REFERENCE = Path(__file__).parent / "reference"
+REPLICATES = pd.read_csv(REFERENCE / "recovery.tsv", sep="\t")
+SEED = 4
+TR = planted.CLEAR.protocol.tr_s
+# Tracking is nearly perfect and each person's map of attenuation is hardly their own, so that
+# six people show it.
+COHORT = replace(planted.CLEAR, seed=SEED, tracking_r=0.95, rating_reliability=0.95)
+
+
+def standard_errors(n: pd.Series) -> pd.Series:
+    """Return the standard error of the mean error of `n` people, indexed by measure, contrast."""
+    sd = REPLICATES.set_index(["measure", "contrast"])["sd_error"]
+    return sd / np.sqrt(n)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the line made of the cohort, step by step."""
+
+    study: line.Line
+    runs: pd.DataFrame
+    trials: dict
+    designs: dict
+    manifest: pd.DataFrame
+
+    def attenuated(self) -> dict[str, pd.DataFrame]:
+        return self.study.attenuate(self.study.read(self.manifest))
+
+    def again(self, designs: dict) -> "Found":
+        """Fit again with other designs."""
+        return replace(self, manifest=self.study.fit(self.runs, designs))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    study = line.Line.write(COHORT, tmp_path_factory.mktemp("clear"))
+    runs = study.runs()
+    trials = study.trials(runs)
+    designs = study.design(runs, trials)
+    return Found(study, runs, trials, designs, study.fit(runs, designs))
+
+
+@pytest.fixture(scope="module")
+def attenuated(found):
+    return found.attenuated()
+
+
+def summarise(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return mean planted and mean error over people, and what four standard errors are."""
+    means = table.dropna(subset=["error"]).groupby(keys, sort=False)
+    summary = means.agg(
+        n=("error", "count"), planted=("planted", "mean"), error=("error", "mean")
+    )
+    summary.index.names = ["measure", "contrast"]
+    return summary.assign(limit=4 * standard_errors(summary["n"]))
+
+
+def judge(found: Found, attenuated: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Put every estimand of the cohort beside its tolerance."""
+    study, clouds = found.study, found.study.regions.clouds
+    common = (study.cohort, study.template)
+    rois = planted.compare(*common, clouds["rois"], found.manifest, attenuated["rois"])
+    slopes = planted.compare_slopes(
+        *common, clouds["parcels"], found.manifest, attenuated["parcels"]
+    )
+    return pd.concat(
+        [
+            summarise(rois, ["region", "contrast"]),
+            summarise(slopes.assign(measure="slope"), ["measure", "contrast"]),
+        ]
+    )
+
+
+def is_recovered(judged: pd.DataFrame) -> bool:
+    return bool((judged["error"].abs() < judged["limit"]).all())
+
+
+def test_planted_attenuations_and_slopes_are_recovered(found, attenuated):
+    judged = judge(found, attenuated)
+    assert len(judged) == 2 * (4 + 1)
+    assert is_recovered(judged), judged
+    # A lost sign errs by twice the effect, a lost cell by more than half of it.
+    partner = judged.xs("partner", level="contrast")
+    assert (partner["limit"] < partner["planted"] / 2).all()
+    assert (judged["limit"] < judged["planted"]).all()
+
+
+def test_the_standard_errors_are_those_of_an_unbiased_line():
+    """The replicates err by nothing on average; a bias would widen no tolerance here."""
+    t = REPLICATES["mean_error"] / (REPLICATES["sd_error"] / np.sqrt(REPLICATES["n"]))
+    assert (t.abs() < 4).all()
+    partner = REPLICATES[REPLICATES["contrast"] == "partner"]
+    assert (partner["sd_error"] < partner["planted"] / 2).all()
+
+
+# What must not pass
+
+
+def swap(trials: dict, one: str, other: str) -> dict:
+    """Exchange two hands in the events."""
+    names = {one: other, other: one}
+    swapped = {}
+    for key, events in trials.items():
+        condition = events["condition"].replace(names)
+        cells = events["condition"].notna()
+        regressor = (condition + "_" + events["cue"]).where(cells, events["regressor"])
+        swapped[key] = events.assign(condition=condition, regressor=regressor)
+    return swapped
+
+
+def shift(trials: dict, seconds: float) -> dict:
+    """Move every event."""
+    return {
+        key: events.assign(onset=events["onset"] + seconds)
+        for key, events in trials.items()
+    }
+
+
+def redesign(found: Found, trials: dict | None = None, **glm_keys) -> dict:
+    """Design again with other events or other keys of the section glm."""
+    config = found.study.config
+    config = {**config, "glm": {**config["glm"], **glm_keys}}
+    study = replace(found.study, config=config)
+    return study.design(found.runs, found.trials if trials is None else trials)
+
+
+def without_peak(found: Found) -> dict:
+    return {
+        subject: {name: replace(each, peak=1.0) for name, each in own.items()}
+        for subject, own in found.designs.items()
+    }
+
+
+MISTAKES = {
+    "alone and partner exchanged": lambda f: redesign(
+        f, swap(f.trials, "alone", "partner")
+    ),
+    "stranger and partner exchanged": lambda f: redesign(
+        f, swap(f.trials, "stranger", "partner")
+    ),
+    "events a volume late": lambda f: redesign(f, shift(f.trials, TR)),
+    "events a volume early": lambda f: redesign(f, shift(f.trials, -TR)),
+    "volumes at their beginning": lambda f: redesign(f, slice_time_ref=0.0),
+    "volumes at their end": lambda f: redesign(f, slice_time_ref=1.0),
+    "no peak": without_peak,
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_design_is_not_recovered(found, mistake):
+    wrong = found.again(MISTAKES[mistake](found))
+    judged = judge(wrong, wrong.attenuated())
+    assert not is_recovered(judged)
+
+
+def test_a_lost_sign_is_not_recovered(found, monkeypatch):
+    monkeypatch.setattr(
+        attenuation, "attenuation", lambda baseline, held: held - baseline
+    )
+    judged = judge(found, found.attenuated())
+    assert (judged["error"].abs() > judged["limit"]).all()
+
+
+# Tracking
+
+
+def test_planted_tracking_is_recovered(found, attenuated):
+    """r of recovered attenuation with relief is r of planted attenuation with it.
+
+    An error e of attenuation x moves r by the part of e that goes with what x leaves of relief:
+    its standard deviation is sd(e) / sd(x) * sqrt((1 - r^2) / (n - 1)), and r shrinks by
+    r / 2 * (sd(e) / sd(x))^2.
+    """
+    study = found.study
+    both = planted.compare(
+        study.cohort,
+        study.template,
+        study.regions.clouds["rois"],
+        found.manifest,
+        attenuated["rois"],
+    ).dropna(subset=["attenuation"])
+    relief = study.relieve()
+    tests = assess_tracking(
+        both,
+        relief,
+        study.config["tests"],
+        study.config["verdicts"],
+        np.random.default_rng(1),
+    ).set_index(["region", "contrast"])
+    errors = REPLICATES.set_index(["measure", "contrast"])["sd_error"]
+    own = both.merge(relief, on=["subject", "contrast"])
+    own = own[own["contrast"] == "partner"]
+    assert own["region"].nunique() == 4
+    for region, people in own.groupby("region"):
+        r = people["planted"].corr(people["relief"])
+        share = errors[region, "partner"] / people["planted"].std()
+        error = share * np.sqrt((1 - r**2) / (len(people) - 1)) + r / 2 * share**2
+        if len(people) == COHORT.n_subjects:
+            recovered = tests.loc[(region, "partner"), "effect"]
+            assert abs(recovered - r) < 4 * error < r / 2, region
+
+
+# Runs of one cell
+
+# Percents of noise in the worse run, over those in the better one.
+WORSE = 30
+
+
+def held_twice(folder: Path) -> pd.DataFrame:
+    """Analyse two people of whom two runs hold the same hand, one of them in far more noise.
+
+    Returns planted and recovered attenuation by person and ROI, and the standard error that
+    the better run has alone.
+    """
+    cohort = replace(planted.CLEAR, n_subjects=2, seed=SEED, stranger_fraction=1.0)
+    percents = ("thermal_sd", "smooth_sd", "drift_sd", "physio_sd")
+    noise = {name: WORSE * getattr(cohort.noise, name) for name in percents}
+    worse = replace(cohort, noise=replace(cohort.noise, **noise))
+    study = line.Line.write(
+        cohort,
+        folder / "better",
+        contrasts=[{"name": "held", "baseline": "alone", "held": "held"}],
+        events={"rename": {"stranger": "held", "partner": "held"}},
+    )
+    simulate_bids.write_dataset(worse, folder / "worse")
+    runs = study.runs()
+    others = line.Line.of(worse, folder / "worse").runs()
+    noisy = [
+        simulate.block_order(int(row.subject) - 1)[int(row.run) - 1] == "partner"
+        for row in runs.itertuples()
+    ]
+    runs[noisy] = others[noisy]
+    manifest = study.fit(runs, study.design(runs, study.trials(runs)))
+    attenuated = study.attenuate(study.read(manifest))["rois"]
+    found = planted.compare(
+        cohort,
+        study.template,
+        study.regions.clouds["rois"],
+        manifest,
+        attenuated.assign(contrast="partner"),
+    ).dropna(subset=["error"])
+    errors = REPLICATES[REPLICATES["contrast"] == "partner"].set_index("measure")
+    return found.assign(clean=found["region"].map(errors["sd_error"]))
+
+
+def test_runs_of_one_cell_are_combined_by_precision(tmp_path):
+    found = held_twice(tmp_path)
+    assert len(found) >= 6
+    assert (found["error"].abs() < 4 * found["clean"]).all(), found
+
+
+def test_runs_combined_without_precision_are_not_recovered(tmp_path, monkeypatch):
+    def mean(effects, variances):
+        held = np.isfinite(effects)
+        n = held.sum(axis=0)
+        totals = [np.where(held, each, 0).sum(axis=0) for each in (effects, variances)]
+        with np.errstate(invalid="ignore"):
+            return totals[0] / n, totals[1] / n**2
+
+    monkeypatch.setattr(glm, "combine_runs", mean)
+    found = held_twice(tmp_path)
+    assert (found["error"].abs() > 4 * found["clean"]).any(), found
