@@ -6,14 +6,18 @@ corrupt what the files of a user could have wrong.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 from nilearn import datasets
+from numpy.typing import NDArray
 
 from handhold import (
     atlases,
@@ -95,15 +99,37 @@ def define_regions(voxel_size_mm: int) -> Regions:
     )
 
 
-_WEIGHTS: dict[tuple, Weights] = {}
+_LOADS = {
+    f"load_mni152_{name}": getattr(datasets, f"load_mni152_{name}")
+    for name in ("brain_mask", "gm_template", "wm_template")
+}
+_WEIGHTS: dict[tuple, tuple[Cloud, Weights]] = {}
 
 
-def weigh_once(cloud: Cloud, affine, shape) -> Weights:
+def weigh_once(cloud: Cloud, affine: NDArray, shape: tuple[int, int, int]) -> Weights:
     """Weigh as `regions.weigh` does; a grid that was weighed before is not weighed again."""
     key = (id(cloud), affine.tobytes(), tuple(shape))
     if key not in _WEIGHTS:
-        _WEIGHTS[key] = weigh(cloud, affine, shape)
-    return _WEIGHTS[key]
+        # with the cloud itself, or another one might get its id
+        _WEIGHTS[key] = cloud, weigh(cloud, affine, shape)
+    return _WEIGHTS[key][1]
+
+
+@cache
+def _load(name: str, resolution: int):
+    return _LOADS[name](resolution=resolution)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Ask pure functions once whose answers are the same for everyone on a grid.
+
+    No job of the workflow could: each is a process.
+    """
+    with patch.object(extract, "weigh", weigh_once), ExitStack() as stack:
+        for name in _LOADS:
+            stack.enter_context(patch.object(datasets, name, partial(_load, name)))
+        yield
 
 
 @dataclass(frozen=True)
@@ -117,7 +143,8 @@ class Line:
     @classmethod
     def write(cls, cohort: simulate.Cohort, folder: Path, **sections) -> "Line":
         """Write the dataset of a cohort; `sections` change the configuration."""
-        simulate_bids.write_dataset(cohort, folder)
+        with remembering():
+            simulate_bids.write_dataset(cohort, folder)
         return cls.of(cohort, folder, **sections)
 
     @classmethod
@@ -190,15 +217,16 @@ class Line:
 
     def read(self, manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Average the images over ROIs and parcels, gated by coverage: join_regions."""
-        tables = [
-            extract.extract(
-                manifest[manifest["subject"] == subject],
-                self.regions.clouds,
-                analyze_orientation=None,
-                zero_is_missing=False,
-            )
-            for subject in self.subjects
-        ]
+        with remembering():
+            tables = [
+                extract.extract(
+                    manifest[manifest["subject"] == subject],
+                    self.regions.clouds,
+                    analyze_orientation=None,
+                    zero_is_missing=False,
+                )
+                for subject in self.subjects
+            ]
         return self.gate(
             {kind: pd.concat([each[kind] for each in tables]) for kind in KEYS}
         )
@@ -254,13 +282,14 @@ class Line:
         maps = maps.assign(
             path=str(self.folder) + "/" + maps["file"], negative="", sha256=""
         )
-        return extract.extract_receptors(
-            maps,
-            self.regions.clouds,
-            self.regions.definitions,
-            self.config["regions"]["min_coverage"],
-            self.config["receptors"]["low_coverage"],
-        )
+        with remembering():
+            return extract.extract_receptors(
+                maps,
+                self.regions.clouds,
+                self.regions.definitions,
+                self.config["regions"]["min_coverage"],
+                self.config["receptors"]["low_coverage"],
+            )
 
     def select(self, attenuated: pd.DataFrame, binding: pd.DataFrame) -> pd.DataFrame:
         """Choose the parcels of the correspondence."""
@@ -311,14 +340,3 @@ class Line:
 
     def _stream(self, rule: str) -> np.random.Generator:
         return spec.random_stream(self.config["seed"], rule)
-
-
-# Pure functions whose answers are the same for every subject, or every cohort on a grid: asked
-# once per session, as no job of the workflow would be able to.
-extract.weigh = weigh_once
-for _name in ("brain_mask", "gm_template", "wm_template"):
-    setattr(
-        datasets,
-        f"load_mni152_{_name}",
-        cache(getattr(datasets, f"load_mni152_{_name}")),
-    )

@@ -379,7 +379,6 @@ def test_the_effects_read_as_maps_give_the_same_tests(checkout, registry):
 
 def test_the_dataset_read_as_bids_gives_the_same_tests(checkout, registry):
     five = as_bids(participant_label=["01", "sub-02", "03", "04", "05"])
-    five["ratings"] = {**five["ratings"], "table": rate(checkout, 5)}
     checkout.run(five, "--until", "fit_subject")
     # the sixth person joins the fifth in a batch; nobody else is estimated again
     everyone = as_bids()
@@ -390,13 +389,6 @@ def test_the_dataset_read_as_bids_gives_the_same_tests(checkout, registry):
     for image in sorted((checkout.results() / "effects").rglob("*.nii.gz")):
         same = checkout.results("as_bids") / image.relative_to(checkout.results())
         assert same.read_bytes() == image.read_bytes(), image.name
-
-
-def rate(checkout: Checkout, n: int) -> str:
-    """Write the ratings of the first people; return the table."""
-    table = pd.read_csv(checkout.folder / described()["ratings"]["table"], sep="\t")
-    table.head(n).to_csv(checkout.folder / "ratings.tsv", sep="\t", index=False)
-    return "ratings.tsv"
 
 
 @pytest.fixture
@@ -413,16 +405,26 @@ def test_an_incomplete_run_is_refused_or_counted(checkout, without_events, monke
     monkeypatch.chdir(checkout.folder)
     with pytest.raises(StudyError, match="sub-06 run-2"):
         open_study(as_bids(incomplete_runs="refuse"))
-    policies = {"drop_run": 1, "drop_subject": 1}
-    for policy in policies:
-        config = as_bids(incomplete_runs=policy)
-        config["ratings"] = {**config["ratings"], "table": rate(checkout, 5)}
-        opened = open_study(config)
+    for policy, whats in {
+        "drop_run": ["run", "subject"],
+        "drop_subject": ["subject"],
+    }.items():
+        opened = open_study(as_bids(incomplete_runs=policy))
         assert opened.manifest.subjects == ["01", "02", "03", "04", "05"]
-        assert "06" not in set(opened.runs["subject"])
+        assert set(opened.runs["subject"]) == {"01", "02", "03", "04", "05"}
         counted = opened.manifest.excluded
-        assert set(counted["subject"]) == {"06"}, counted
+        assert set(counted["subject"]) == {"06"}
+        assert sorted(counted["what"]) == whats
         assert counted["reason"].str.contains("events").any()
+
+
+def test_excluded_people_are_counted_in_the_results(checkout, registry, without_events):
+    config = as_bids(incomplete_runs="drop_subject")
+    checkout.run(config, "--until", "list_exclusions", "test_attenuation")
+    counted = checkout.table("exclusions", "as_bids")
+    counted = counted[counted["stage"] == "manifest"]
+    assert counted["subject"].tolist() == ["06"]
+    assert set(checkout.table("tests/attenuation", "as_bids")["n"]) <= {4, 5}
 
 
 def test_a_misspelled_key_is_one_sentence_and_writes_nothing(checkout):

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -39,8 +40,10 @@ SECTIONS = {
 }
 # The robust correlation and the interval take a third of the time, and no p value needs them: p
 # is drawn before them.
-tracking.skipped = lambda x, y, rng: Skipped(np.nan, 0, np.zeros(len(x), bool))
-tracking.bca_interval = lambda *_, **__: (np.nan, np.nan)
+UNUSED = {
+    "skipped": lambda x, y, rng: Skipped(np.nan, 0, np.zeros(len(x), bool)),
+    "bca_interval": lambda *_, **__: (np.nan, np.nan),
+}
 # Signs of 8 people have 256 patterns, in pairs: p <= .05 is p <= 12 / 256. The others count 999
 # random permutations or surrogates and the observed one: 50 / 1000.
 SIGNS, RANDOM = 12 / 256, 50 / 1000
@@ -73,7 +76,8 @@ def p_values(seed: int) -> dict[str, float]:
         rois = attenuated["rois"]
         hypothesised = rois[rois["role"] == "hypothesised"].reset_index(drop=True)
         attenuated = {**attenuated, "rois": hypothesised}
-        found = study.assess(attenuated, study.bind()["parcels"])
+        with patch.multiple(tracking, **UNUSED):
+            found = study.assess(attenuated, study.bind()["parcels"])
     p = {f"Q1 {row.region}": row.p for row in found["Q1"].itertuples()}
     p["Q1 family"] = found["Q1"]["p_fwe"].min()
     q2 = found["Q2"][found["Q2"]["scope"] == "all"].set_index("method")
