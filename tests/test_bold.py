@@ -1,6 +1,7 @@
 """BOLD runs: whatever the file, the same numbers; a broken file is an error that names the run."""
 
 import gzip
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -342,9 +343,18 @@ def spoil_checksum(path):
 
 
 def spoil_stream(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
-    path.write_bytes(content)
+    """After half of the numbers, begin a block of the type that deflate reserves."""
+    content = gzip.decompress(path.read_bytes())
+    packer = zlib.compressobj(1, wbits=31)
+    half = packer.compress(content[: len(content) // 2])
+    path.write_bytes(half + packer.flush(zlib.Z_FULL_FLUSH) + bytes([255] * 100))
+
+
+def spoil_checksum_behind_more(path):
+    """As `spoil_checksum`, with more behind the volumes than they need."""
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content + bytes(10 * len(content)), 1))
+    spoil_checksum(path)
 
 
 def drop_end(path):
@@ -358,6 +368,7 @@ def drop_end(path):
         ("bold.nii.gz", truncate),
         ("bold.nii.gz", spoil_checksum),
         ("bold.nii.gz", spoil_stream),
+        ("bold.nii.gz", spoil_checksum_behind_more),
         ("bold.nii.gz", drop_end),
     ],
 )

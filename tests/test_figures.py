@@ -275,6 +275,16 @@ def test_runs_without_a_value_are_counted(rng):
     drawn(figures_quality.draw_runs(nothing, LIMITS))
 
 
+def test_runs_stand_in_the_order_of_their_numbers(rng):
+    # The first subject has no run 9.
+    review = example.runs(rng, 2, ("9", "10")).iloc[[1, 3, 2]]
+    figure = figures_quality.draw_runs(review, LIMITS)
+    handles = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert handles == ["run 9", "run 10", "over a line"]
+    ninth, tenth = lines(figure.axes[0], "runs")
+    assert ninth.get_xdata()[0] < 1 < max(tenth.get_xdata())
+
+
 def test_runs_are_told_apart_by_session(rng):
     names = ("1", "2", "3", "4")
     one = example.runs(rng, 3, names)

@@ -178,7 +178,10 @@ def test_a_voxel_without_noise_has_no_estimate(noise_model, run):
     design, series = run
     values = series[:, :9].astype(np.float32)
     values[:, 0] = 0
-    values[:, 1] = 812.3
+    # constant but for the last bit of float32
+    values[:, 1] = np.float32(812.3) + np.spacing(np.float32(812.3)) * (
+        series[:, 1] % 2
+    )
     values[:, 2] = 500 + design @ np.linspace(0, 3, N_REGRESSORS)
     values[5, 3] = np.nan
     values[6, 4] = np.inf
@@ -191,6 +194,13 @@ def test_a_voxel_without_noise_has_no_estimate(noise_model, run):
     assert not np.isfinite(found.mean[3:5]).any()
     alone = fit(values[:, 5:], design, noise_model=noise_model)
     np.testing.assert_allclose(found.effect[:, 5:], alone.effect, rtol=1e-4, atol=1e-4)
+
+
+def test_the_scale_of_a_regressor_does_not_matter(run):
+    design, series = run
+    scaled = design * np.where(np.arange(N_REGRESSORS) == 5, 1e-17, 1.0)
+    before, after = (fit(series[:, :50], each) for each in (design, scaled))
+    np.testing.assert_allclose(after.effect, before.effect, rtol=1e-4, atol=1e-4)
 
 
 def test_one_count_of_noise_in_a_large_mean_is_noise(run):
@@ -266,6 +276,8 @@ def test_voxels_without_signal_are_found():
     # the median of the seven finite means is 200
     assert find_measured(mean, 0.2).tolist() == [True] * 5 + [False] * 3
     assert find_measured(mean, 0.999).tolist() == [True] * 4 + [False] * 4
+    assert find_measured(mean, 1.0).tolist() == [True] * 4 + [False] * 4
+    assert find_measured(mean, 0.0).tolist() == [True] * 5 + [False] * 3
     assert not find_measured(np.full(3, np.nan), 0.2).any()
 
 
@@ -293,7 +305,7 @@ def test_runs_combine_as_in_nilearn(rng):
 
 def test_a_run_that_was_not_measured_is_left_out():
     effects = np.array([[1.0, np.nan, 1, np.nan, 1], [4.0, 4, 4, np.nan, 4]])
-    variances = np.array([[1.0, 1, np.nan, 1, 0], [2.0, 2, 2, 2, 2]])
+    variances = np.array([[1.0, 1, np.nan, 1, -1], [2.0, 2, 2, 2, 2]])
     effect, variance = combine_runs(effects, variances)
     # (1 / 1 + 4 / 2) / (1 / 1 + 1 / 2) = 2
     np.testing.assert_allclose(effect, [2, 4, 4, np.nan, 4])
@@ -340,7 +352,10 @@ def test_others_may_repeat_each_other(trials, rng):
     columns, kind = trials
     others = np.column_stack([np.ones(100), np.arange(100), np.zeros(100)])
     series = rng.normal(size=(100, 2))
-    twice = np.column_stack([others, others[:, 1] * 3])
+    # and be of any scale
+    twice = np.column_stack([others[:, 0], others * 3, others[:, 1] * 1e-17])
+    others = others * [1, 1e-17, 0]
+    assert np.ptp(twice[:, -1]) > 0
     np.testing.assert_allclose(
         single_trials(series, columns, kind, twice),
         single_trials(series, columns, kind, others[:, :2]),

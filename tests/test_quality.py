@@ -35,14 +35,14 @@ REGRESSORS = pd.DataFrame(
 
 
 def test_the_worst_cell_stands_beside_its_run():
-    # Regressors in another order: a join by position would give them to other runs.
-    review = review_runs(RUNS, REGRESSORS.iloc[[3, 1, 2, 0]])
-    assert review["subject"].tolist() == ["01", "01", "02"]
-    assert review["largest_vif"].tolist() == [6.0, 2.0, np.inf]
+    # Neither in the order of its labels: a join by position would mix up the runs.
+    review = review_runs(RUNS.iloc[[2, 0, 1]], REGRESSORS.iloc[[3, 1, 2, 0]])
+    assert review["subject"].tolist() == ["02", "01", "01"]
+    assert review["largest_vif"].tolist() == [np.inf, 6.0, 2.0]
     assert review["largest_r_motion"].tolist() == pytest.approx(
-        [0.6, NAN, 0.1], nan_ok=True
+        [0.1, 0.6, NAN], nan_ok=True
     )
-    assert review["largest_high_pass_loss"].tolist() == [0.2, 0.1, 0.3]
+    assert review["largest_high_pass_loss"].tolist() == [0.3, 0.2, 0.1]
     assert list(RUNS) == [c for c in review if not c.startswith("largest")]
 
 
@@ -110,6 +110,7 @@ def test_exclusions_are_counted_by_stage():
     ]
     # fmt: on
     assert counted["n"].sum() == EXCLUSIONS["n"].sum()
+    assert counted["n_subjects"].to_csv(index=False).split()[1:3] == ["1", "1"]
 
 
 def test_nothing_excluded_is_a_table_of_no_rows():

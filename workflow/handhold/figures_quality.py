@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from handhold import tables
@@ -270,7 +269,7 @@ def _scale(
     if measure.kind in {"share", "r"}:
         top = min(max(top, 0.1), 1)
     if measure.kind == "share":
-        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.set_ylim(0, top)
     axes.locator_params(axis="y", nbins=4)
     return top

@@ -169,7 +169,8 @@ def combine_runs(effects: NDArray, variances: NDArray) -> tuple[NDArray, NDArray
         Equal to nilearn's `compute_fixed_effects` with `precision_weighted=True`.
     """
     effects, variances = np.asarray(effects, float), np.asarray(variances, float)
-    held = np.isfinite(effects) & np.isfinite(variances) & (variances > 0)
+    # an infinite variance leaves a weight of 0
+    held = np.isfinite(effects) & (variances > 0)
     weight = np.zeros_like(variances)
     np.divide(1.0, np.maximum(variances, TINY), out=weight, where=held)
     total = weight.sum(axis=0)
@@ -297,8 +298,7 @@ class _Model:
 
         contrast = loading.T @ self.contrasts.T
         contrast += np.outer(level, self.contrasts @ self.constant)
-        mean = level + (self.constant @ loading) / n_kept
-        tsnr = mean / np.sqrt(square / self.df)
+        tsnr = level / np.sqrt(square / self.df)
         if whiten:
             rho = lagged / square * (n_kept / (n_kept - 1))
             rho = np.trunc(rho * BINS) / BINS
@@ -309,7 +309,7 @@ class _Model:
             spread = self.spread[self.reach]
         variance = spread * (square / self.df)[:, np.newaxis]
         contrast[np.isnan(square)] = np.nan
-        return contrast, variance, rho, mean, tsnr
+        return contrast, variance, rho, level, tsnr
 
     def _whiten(
         self, noise: NDArray, rho: NDArray, square: NDArray, lagged: NDArray

@@ -110,7 +110,8 @@ def count_exclusions(exclusions: pd.DataFrame) -> pd.DataFrame:
     counted = exclusions.groupby(keys, sort=False, dropna=False, as_index=False).agg(
         n_subjects=("subject", "nunique"), n=("n", "sum")
     )
-    return counted.assign(n_subjects=counted["n_subjects"].mask(lambda n: n == 0))
+    n_subjects = counted["n_subjects"].astype("Int64")
+    return counted.assign(n_subjects=n_subjects.mask(n_subjects == 0))
 
 
 def _names(table: pd.DataFrame) -> pd.Series:
