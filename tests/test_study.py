@@ -17,7 +17,7 @@ import yaml
 from handhold import simulate, simulate_bids
 from handhold.errors import StudyError
 from handhold.io import read_cloud
-from handhold.study import open_study
+from handhold.study import open_study, relief_of
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -433,6 +433,19 @@ def test_a_misspelled_key_is_one_sentence_and_writes_nothing(checkout):
     assert "sead is not a key; did you mean seed?" in done.stdout
     assert "Traceback" not in done.stdout
     assert not (checkout.folder / "results" / "other").exists()
+
+
+def test_a_simulated_study_may_leave_a_hand_out():
+    """The cohort rates every hand; a contrast need not ask for each."""
+    opened = open_study({**SMALL, "contrasts": SMALL["contrasts"][:1]})
+    cohort = simulate.cohort_of(SMALL["simulate"], SMALL["seed"])
+    told = simulate.simulate_ratings(cohort).pivot(
+        index="participant_id", columns="condition", values="unpleasantness"
+    )
+    table = told.add_prefix("unpleasantness_").reset_index().astype(str)
+    relief = relief_of(opened.config, table, opened.manifest)
+    expected = (told["alone"] - told["partner"]).to_numpy()
+    assert relief["relief"].to_numpy() == pytest.approx(expected)
 
 
 def test_ratings_of_trials_become_relief(checkout):
