@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from handhold import simulate
+from handhold import scanner, simulate
 from handhold.images import read_volume
 from handhold.regions import Cloud, average
 
@@ -37,6 +37,26 @@ CLEAR = simulate.Cohort(
     protocol=simulate.Protocol(n_trials=10),
     noise=NOISE,
 )
+
+
+def compare_all(
+    study: line.Line, manifest: pd.DataFrame, cells: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Put all that is planted beside what was found in `cells`, person by person.
+
+    Returns columns measure (an ROI, or slope), contrast, planted, error.
+    """
+    common = (study.cohort, study.template)
+    clouds, attenuated = study.regions.clouds, study.attenuate(cells)
+    rois = (*common, clouds["rois"], manifest)
+    found = [
+        compare_cells(*rois, cells["rois"]).rename(columns={"region": "measure"}),
+        compare(*rois, attenuated["rois"]).rename(columns={"region": "measure"}),
+        compare_slopes(
+            *common, clouds["parcels"], manifest, attenuated["parcels"]
+        ).assign(measure="slope"),
+    ]
+    return pd.concat(found)[["measure", "contrast", "planted", "error"]]
 
 
 def measured(manifest: pd.DataFrame, subject: str) -> NDArray:
@@ -81,6 +101,62 @@ def compare(
         planted, on=["subject", "region", "contrast"], validate="one_to_one"
     )
     return both.assign(error=both["attenuation"] - both["planted"])
+
+
+def compare_cells(
+    cohort: simulate.Cohort,
+    template: simulate.Template,
+    rois: Cloud,
+    manifest: pd.DataFrame,
+    cells: pd.DataFrame,
+) -> pd.DataFrame:
+    """Put planted beside recovered effects, alone, of the hypothesised ROIs.
+
+    The line's percent is of the mean over time, the simulator's of the signal at rest.
+
+    Returns columns subject, region, contrast (the cell), planted, effect, error.
+    """
+    rows = []
+    for index, subject in enumerate(simulate.subjects(cohort.n_subjects)):
+        inside = measured(manifest, subject)
+        effects = simulate.simulate_effects(cohort, index, template)
+        mean = 1 + mean_response(cohort, index, "alone", effects, template) / 100
+        for cue in simulate.CUES:
+            means = over_regions(effects["alone", cue] / mean, template, inside, rois)
+            rows += [(subject, name, cue, value) for name, value in means.items()]
+    planted = pd.DataFrame(rows, columns=["subject", "region", "cue", "planted"])
+    own = cells[(cells["role"] == "hypothesised") & (cells["condition"] == "alone")]
+    own = own[~own["excluded"]].drop(columns="contrast")
+    both = own.merge(planted, on=["subject", "region", "cue"], validate="one_to_one")
+    return both.assign(
+        contrast="alone " + both["cue"], error=both["effect"] - both["planted"]
+    )
+
+
+def mean_response(
+    cohort: simulate.Cohort,
+    index: int,
+    condition: str,
+    effects: dict[tuple[str, str], NDArray],
+    template: simulate.Template,
+) -> NDArray:
+    """Return the mean over time of all that a run evokes (n_voxels,), %."""
+    run = simulate.block_order(index).index(condition) + 1
+    events = simulate.simulate_events(cohort, index, run)
+    times = scanner.volume_times(cohort.n_volumes, cohort.protocol.tr_s)
+    evoked = {cue: effects[condition, cue] for cue in simulate.CUES}
+    evoked |= {
+        name: share * template.tissue * template.response
+        for name, share in simulate.OTHER_SHARES.items()
+    }
+    total = np.zeros(len(template.binding))
+    for name, effect in evoked.items():
+        own = events[events["trial_type"] == name]
+        course = scanner.respond(
+            own["onset"].to_numpy(), own["duration"].to_numpy(), times
+        )
+        total += effect * course.mean() / scanner.peak_response()
+    return total
 
 
 def compare_slopes(

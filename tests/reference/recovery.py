@@ -5,7 +5,7 @@
 simulates that many people of the cohort of tests/test_recovery.py (`planted.CLEAR`, another
 seed), takes them from BOLD to attenuation by the product's functions, and writes recovery.tsv
 beside this file: mean and standard deviation over people of recovered minus planted, of each
-ROI's attenuation and of the receptor slope. About a second per person.
+ROI's effects and attenuation and of the receptor slope. About a second per person.
 """
 
 import sys
@@ -31,25 +31,7 @@ def errors(n_subjects: int) -> pd.DataFrame:
         study = line.Line.write(cohort, Path(folder))
         runs = study.runs()
         manifest = study.fit(runs, study.design(runs, study.trials(runs)))
-        attenuated = study.attenuate(study.read(manifest))
-        rois, slopes = (
-            compare(
-                cohort,
-                study.template,
-                study.regions.clouds[kind],
-                manifest,
-                attenuated[kind],
-            )
-            for kind, compare in (
-                ("rois", planted.compare),
-                ("parcels", planted.compare_slopes),
-            )
-        )
-    pieces = [
-        rois.rename(columns={"region": "measure"}),
-        slopes.assign(measure="slope"),
-    ]
-    return pd.concat(pieces)[["measure", "contrast", "planted", "error"]]
+        return planted.compare_all(study, manifest, study.read(manifest))
 
 
 if __name__ == "__main__":
