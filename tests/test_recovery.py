@@ -13,7 +13,7 @@ import pandas as pd
 import planted
 import pytest
 
-from handhold import attenuation, glm, simulate, simulate_bids
+from handhold import attenuation, glm, simulate
 from handhold.tracking import assess_tracking
 
 REFERENCE = Path(__file__).parent / "reference"
