@@ -34,6 +34,7 @@ from handhold import (
     sources,
     spec,
     tracking,
+    trials,
 )
 from handhold.io import read_table
 from handhold.regions import Cloud, Weights, weigh
@@ -51,7 +52,7 @@ CHOICES = {
     "receptors": {"target": "MOR_modelled"},
     "regions": {"min_parcel_voxels": 1},
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
-    "nulls": {"n": 999},
+    "nulls": {"n": 999, "families": ["moran", "gaussian"]},
 }
 KEYS = {
     "rois": ["definition", "region", "hemisphere", "role"],
@@ -178,19 +179,19 @@ class Line:
 
     def runs(self) -> pd.DataFrame:
         """Return the runs, measured."""
-        return firstlevel.measure_runs(
-            simulate_bids.runs_table(self.cohort, self.folder)
-        )
+        runs = simulate_bids.runs_table(self.cohort, self.folder)
+        return trials.measure_runs(runs, self.config["glm"])
 
     def trials(self, runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
         """Read the events."""
-        return firstlevel.read_trials(runs, self.config["events"])
+        choices = self.config["events"]
+        return trials.read_trials(runs, choices, self.config["glm"]["min_onset_s"])
 
-    def design(self, runs: pd.DataFrame, trials: dict) -> dict:
+    def design(self, runs: pd.DataFrame, events: dict) -> dict:
         """Design every run, by subject and name; refuse what cannot be estimated."""
         glm, confounds = self.config["glm"], self.config["confounds"]
         designs, quality, regressors = design.design_subjects(
-            runs, trials, glm, confounds
+            runs, events, glm, confounds
         )
         design.require_estimable(quality, regressors, glm, confounds)
         return designs
@@ -199,7 +200,7 @@ class Line:
         """Fit everyone and write the images; return the manifest of these."""
         for subject in self.subjects:
             fit = firstlevel.fit_subject(
-                runs[runs["subject"] == subject],
+                runs[runs["subject"] == subject].to_dict("records"),
                 designs[subject],
                 self.cells,
                 self.config["glm"],
@@ -207,7 +208,7 @@ class Line:
             names = derivatives.image_names(
                 str(self.folder), subject, self.config["bids"], self.cells
             )
-            derivatives.write_fit(fit, names, self.config["glm"])
+            firstlevel.write_fit(fit, names, self.config["glm"])
         return derivatives.image_table(
             str(self.folder),
             {subject: subject for subject in self.subjects},
@@ -250,12 +251,6 @@ class Line:
             "rois": coverage.gate(rois, least),
             "parcels": coverage.gate(placed, least),
         }
-
-    def estimate(self, trials: dict | None = None) -> dict[str, pd.DataFrame]:
-        """Go from the files to the cells of ROIs and parcels; `trials` replaces the events."""
-        runs = self.runs()
-        trials = self.trials(runs) if trials is None else trials
-        return self.read(self.fit(runs, self.design(runs, trials)))
 
     def attenuate(self, cells: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         """Compute attenuation, of ROIs and of parcels."""

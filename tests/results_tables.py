@@ -124,7 +124,9 @@ def correspondence_tests():
             null_high=0.25, null_sd=0.125, p_naive=1e-9, p_map=0.0123 + i / 50,
             p_map_of_attenuation=0.034, p_subject=0.0042, p=0.0123 + i / 50,
             statistic=2.9, bf10=6.3, p_tost=0.81, n_nulls=9999,
-            null_method="moran", verdict="supported", reason="both nulls pass",
+            null_method="Moran singleton", p_moran=0.0123 + i / 50, p_variogram=0.021,
+            p_gaussian=0.034, null_sd_moran=0.125, null_sd_variogram=0.1,
+            null_sd_gaussian=0.11, verdict="supported", reason="both nulls pass",
         )
         for i, (scope, method, contrast) in enumerate(
             (s, m, c)
@@ -149,7 +151,8 @@ def specificity_tests(rng, receptors=RECEPTORS):
                 p_difference_fwe=[np.nan, *rng.uniform(0, 1, len(r) - 1)],
                 r_with_target=np.linspace(1, 0.2, len(r)), r_with_y=0.5, vif=4.2,
                 unit="BP_ND", citation="Kantonen et al. (2020)", verdict="inconclusive",
-                reason="maps alike",
+                reason="maps alike", n_nulls=9999, null_method="Moran singleton",
+                p_moran=0.5, p_gaussian=0.4, p_fwe_moran=0.5, p_fwe_gaussian=0.444,
             )
         )
     )  # fmt: skip

@@ -183,6 +183,8 @@ def test_other_files_are_no_runs(tmp_path):
     write(root / "sub-01/func/sub-01_task-rest_events.tsv", TABLE)
     write(root / "sub-01/func" / f"{stem}_sbref.nii.gz")
     write(root / "sub-01/func" / f"{stem}_recording-cardiac_physio.tsv.gz")
+    write(root / "sub-01/func/sub-01_task-hands_run-9_mask.nii.gz")
+    write(own / f"{stem}_space-T1w_desc-preproc_bold.json", "not JSON")
     write(root / "derivatives/fmriprep/sub-01.html", "")
     write(root / "derivatives/fmriprep/logs/CITATION.md", "")
     assert len(index_runs(section(root)).runs) == 6

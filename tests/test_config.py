@@ -59,19 +59,22 @@ BIDS = {
             {"trial_type": "safe", "cue": "safe"},
         ],
         "condition": {"column": "hand"},
-        "rating": {"column": "rating"},
     },
     "glm": {},
     "confounds": {},
 }
 # And with ratings that stand in the events.
-RATED = {**BIDS, "ratings": {"higher_is": "more_unpleasant", "events": {}}}
+RATED = {
+    **BIDS,
+    "events": {**BIDS["events"], "rating": {"column": "rating"}},
+    "ratings": {"higher_is": "more_unpleasant", "events": {}},
+}
 
 
 def study_of(path):
     """Return the study in which a key has an effect."""
     section = re.split(r"[.\[]", path)[0]
-    if path.startswith("ratings.events"):
+    if path.startswith(("ratings.events", "events.rating")):
         return RATED
     if section in ("bids", "events", "glm", "confounds"):
         return BIDS
@@ -200,7 +203,7 @@ def test_a_misspelled_key_is_refused_with_the_right_name(path):
 
 def test_a_key_like_no_other_is_told_what_there_is():
     (found,) = faults(changed("nulls.qqqq", 1))
-    assert found.startswith("nulls.qqqq is not a key; known here: n, seed, procedure")
+    assert found.startswith("nulls.qqqq is not a key; known here: families, n,")
 
 
 def test_a_key_in_the_wrong_section_is_refused():
@@ -470,7 +473,7 @@ FULL = cells(
     ],
 )
 def test_sections_of_a_dataset_that_contradict_each_other_are_refused(changes, fault):
-    config = BIDS
+    config = RATED if "events.rating.trial_type" in changes else BIDS
     for path, value in changes.items():
         config = changed(path, value, config)
     found = faults(json.loads(json.dumps(config), object_pairs_hook=_present))
@@ -486,15 +489,22 @@ def test_sections_of_a_dataset_that_contradict_each_other_are_refused(changes, f
         {"events.rename": {"spouse": "partner"}},
         {"events.rating.trial_type": "screen", "events.ignore": ["screen"]},
         {"events.rating.trial_type": "screen", "events.others": ["screen"]},
-        {"events.rating": None},
+        {"events.rename": {}},
     ],
 )
 def test_what_events_can_be_is_taken(changes):
-    config = BIDS
+    config = RATED if "events.rating.trial_type" in changes else BIDS
     for path, value in changes.items():
         config = changed(path, value, config)
     config["events"] = _present(config["events"].items())
     spec.resolve(config)
+
+
+def test_ratings_that_nothing_reads_are_refused():
+    config = changed("events.rating", {"column": "rating"}, BIDS)
+    (found,) = faults(config)
+    assert "events.rating has no effect without ratings.events" in found
+    spec.resolve(changed("glm.single_trials", True, config))
 
 
 @pytest.mark.parametrize("source", ["simulated", "maps"])

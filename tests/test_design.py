@@ -10,7 +10,7 @@ from nilearn.interfaces import fmriprep
 from scipy import fft, stats
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from handhold import design, io, spec
+from handhold import design, io, rundesign, spec
 from handhold.errors import StudyError
 
 RULES = spec.schema()["properties"]
@@ -791,10 +791,12 @@ def test_designs_come_back_as_they_were_saved(study, tmp_path):
     glm = defaults("glm", single_trials=True)
     designs, *_ = design.design_subjects(runs, events, glm, CONFOUNDS)
     for name in ("one", "two"):
-        design.save_designs(designs["01"], tmp_path / f"{name}.npz")
+        rundesign.save_designs(designs["01"], tmp_path / f"{name}.npz")
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-    again = design.load_designs(tmp_path / "one.npz")
+    again = rundesign.load_designs(tmp_path / "one.npz")
     assert list(again) == list(designs["01"])
+    last = list(again)[-1]
+    assert list(rundesign.load_designs(tmp_path / "one.npz", [last])) == [last]
     for name, made in designs["01"].items():
         for part, value in vars(made).items():
             restored = getattr(again[name], part)

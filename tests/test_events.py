@@ -406,6 +406,10 @@ def screened(*screens):
 @pytest.mark.parametrize("place", ["others", "ignore"])
 def test_a_rating_on_its_own_row_belongs_to_the_trial_before(place):
     rows = screened(("15", "3"), ("7", "50"), ("35", "n/a"), ("29.9", "80.5"))
+    if place == "ignore":  # how long the screen stood matters to its regressor only
+        rows = [
+            (row[0], "n/a", *row[2:]) if row[2] == "screen" else row for row in rows
+        ]
     events = {**SCREEN, "others": ["shock"], place: ["screen"]}
     if place == "others":
         events["others"] = ["shock", "screen"]
@@ -437,6 +441,11 @@ def test_a_rating_row_may_begin_with_its_trial():
 def test_a_rating_that_belongs_to_no_trial_is_refused(screens, fault):
     found = faults(screened(*screens), SCREEN, columns=RATED)
     assert found[0].startswith(fault)
+
+
+def test_a_rating_in_a_run_without_trials_is_refused():
+    (fault,) = faults([("7", "1", "screen", "n/a", "5")], SCREEN, columns=RATED)
+    assert fault.startswith("the rating in line 2 comes before the first trial")
 
 
 def test_missing_ratings_on_rows_of_their_own_are_no_fault():
@@ -476,17 +485,20 @@ def test_events_within_the_run_are_taken():
     check_span(spanned(), 100, "sub-01")
 
 
+def test_a_scan_that_was_stopped_early_is_left_to_the_design_to_count():
+    check_span(spanned(5, 50, 100, 400), 100, "sub-01")
+
+
 @pytest.mark.parametrize(
     ("onsets", "duration", "fault"),
     [
         (
-            (5, 50, 100),
+            (5, 100, 101),
             4,
-            "1 of 3 events begin after the run's end (100 s), the last at 100",
+            "2 of 3 events begin after the run's end (100 s), the last at 101",
         ),
-        ((5, 50, 400), 4, "scan was stopped early"),
         ((1500, 20000, 60000), 4000, "seem to be in milliseconds"),
-        ((500, 20000, 990000), 4000, "scan was stopped early"),
+        ((500, 20000, 990000), 4000, "compare the events with the run"),
         (
             (-25, 5),
             4,
@@ -671,6 +683,7 @@ def rated_study(ratings, cue="threat"):
             for n, (condition, score) in enumerate(own)
         ]
         rows.append(("995", "4", "safe", "alone", "1000"))
+        rows.append(("3", "1", "shock", "n/a", "n/a"))
         found[subject, session, run] = tidy(rows, OWN, columns=RATED)[0]
     return found
 

@@ -155,6 +155,28 @@ def test_a_bad_image_is_named_with_subject_and_column(column, clouds, rng, tmp_p
         assert part in str(caught.value)
 
 
+def test_an_image_of_several_rows_is_read_once(clouds, rng, monkeypatch, tmp_path):
+    one, two, shared = (
+        str(write(tmp_path / f"{name}.nii", draw(rng))) for name in "abc"
+    )
+    alone = run(manifest({"image": two, "tsnr": shared}), clouds)["rois"]
+    paths = []
+    read = module.read_volume
+
+    def note(path, *rest):
+        paths.append(path)
+        return read(path, *rest)
+
+    monkeypatch.setattr(module, "read_volume", note)
+    rows = manifest(
+        {"image": one, "tsnr": shared}, {"image": two, "cue": "safe", "tsnr": shared}
+    )
+    found = run(rows, clouds)["rois"]
+    assert sorted(paths) == [one, two, shared]
+    for column in ("effect", "tsnr"):
+        assert found[column].tolist()[3:] == alone[column].tolist()
+
+
 def test_weights_are_worked_out_once_per_grid(clouds, rng, monkeypatch, tmp_path):
     calls = []
     weigh = module.weigh

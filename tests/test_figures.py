@@ -136,7 +136,12 @@ def test_correspondence_draws_every_parcel_and_null(rng):
     structure = np.repeat(["cortex", "subcortex"], [360, 34])
     binding = rng.gamma(3, 0.4, 394) + 2 * (structure == "subcortex")
     group = 0.1 * binding + rng.normal(0, 0.1, 394)
-    null_r, row = rng.normal(0, 0.12, 999), example.correspondence_tests().iloc[0]
+    null_r = {
+        "moran": rng.normal(0, 0.12, 999),
+        "variogram": rng.normal(0, 0.08, 333),
+        "gaussian": rng.normal(0, 0.08, 999),
+    }
+    row = example.correspondence_tests().iloc[0]
     figure = drawn(
         figures.draw_correspondence(binding, group, structure, null_r, row),
     )
@@ -151,7 +156,17 @@ def test_correspondence_draws_every_parcel_and_null(rng):
     for line in lines(scatter, "line"):
         rise = np.diff(line.get_ydata()) / np.diff(line.get_xdata())
         assert rise.item() == pytest.approx(slope, rel=1e-9)
-    assert sum(bar.get_height() for bar in histogram.patches) == len(null_r)
+    assert sum(bar.get_height() for bar in histogram.patches) == 999
+    # the families that do not decide are outlines of the same area
+    for family, line in zip(
+        ("variogram", "gaussian"), lines(histogram, "family"), strict=True
+    ):
+        x, y = line.get_xdata(), line.get_ydata()
+        assert line.get_gid() == f"family {family}"
+        bar = histogram.patches[0].get_width()
+        assert y.sum() * (x[1] - x[0]) == pytest.approx(999 * bar)
+        spread = np.sqrt(y @ x**2 / y.sum())
+        assert spread == pytest.approx(null_r[family].std(), rel=0.05)
     assert lines(histogram, "observed")[0].get_xdata()[0] == float(row["effect"])
     assert lines(histogram, "null_low")[0].get_xdata()[0] == float(row["null_low"])
 
@@ -365,7 +380,8 @@ def test_tables_without_a_number_are_drawn_as_such(study):
     row[["effect", "null_low", "null_high", "p_map", "p_subject"]] = "n/a"
     empty = np.full(4, np.nan)
     structure = np.array(["cortex", "cortex", "subcortex", "subcortex"])
-    drawn(figures.draw_correspondence(empty, empty, structure, empty, row))
+    nulls = {"moran": empty, "gaussian": empty}
+    drawn(figures.draw_correspondence(empty, empty, structure, nulls, row))
     rois = example.regions(rng, 3).assign(coverage="n/a")
     drawn(figures_quality.draw_coverage(rois, 0.8))
 

@@ -128,15 +128,17 @@ LAYERS = {
     # Arrays and tables in memory, and an rng: opens no file, draws nothing.
     "numeric": {
         *("permutation", "bayes", "estimate", "correlation"),
+        *("variogram", "fields", "surrogates"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
-        *("coverage", "collinearity", "glm", "events", "quality"),
+        *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
     },
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
-        *("bold", "design", "firstlevel", "derivatives", "extract", "provenance"),
+        *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
+        *("extract", "provenance"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
     },
 }
@@ -234,6 +236,20 @@ def test_a_numeric_module_opens_no_file_and_draws_nothing(name):
 def test_nothing_heavy_is_imported_at_import_time(name):
     early = imports(walk_module_level(parse(MODULES[name])))
     assert not {full.partition(".")[0] for full in early} & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("name", "spared"),
+    [
+        ("firstlevel", ("pandas", "scipy.sparse", "scipy.ndimage")),
+        ("simulate_bids", ("scipy.sparse", "nibabel")),
+    ],
+)
+def test_the_jobs_that_are_many_load_little(name, spared):
+    code = f"import sys, handhold.{name}; print(*{{*{spared}}} & {{*sys.modules}})"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
 
 
 @pytest.mark.parametrize("name", MODULES)

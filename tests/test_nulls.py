@@ -327,7 +327,7 @@ def test_what_cannot_be_nulled_is_refused(rng):
     maps, coordinates = draw_maps(6)
     holed = maps.copy()
     holed[0, 3] = np.nan
-    with pytest.raises(ValueError, match="1 values or coordinates are missing"):
+    with pytest.raises(ValueError, match="1 values or distances are missing"):
         moran(holed, coordinates, 3, rng)
     with pytest.raises(ValueError, match="do not fit"):
         moran(maps[:, 1:], coordinates, 3, rng)

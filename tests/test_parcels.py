@@ -5,6 +5,7 @@ from scipy import stats
 
 from handhold.errors import StudyError
 from handhold.parcels import (
+    arrange_distances,
     assess_correspondence,
     assess_specificity,
     couple_subjects,
@@ -12,7 +13,14 @@ from handhold.parcels import (
 )
 
 TESTS = {"n_permutations": 999, "level": 0.95, "smallest_r": 0.1, "bayes_scale": 0.7}
-NULLS = {"n": 999, "procedure": "singleton", "method": "spearman", "min_parcels": 100}
+NULLS = {
+    "families": ["moran", "gaussian"],
+    "n": 999,
+    "n_beside": 999,
+    "procedure": "singleton",
+    "method": "spearman",
+    "min_parcels": 100,
+}
 MAPS = pd.DataFrame(
     {
         "receptor": ["mu", "kappa"],
@@ -188,15 +196,16 @@ def test_people_who_cover_next_to_no_parcel_are_refused_by_name(n, enough, absen
 # --- Q2 --------------------------------------------------------------------------------
 
 
-def assess(study, parcels=None, seed=3, null_seed=11):
+def assess(study, parcels=None, seed=3, null_seed=11, distances=None, **changes):
     parcels = study.select() if parcels is None else parcels
     table, null_r = assess_correspondence(
         study.attenuation,
         parcels,
         tests=TESTS,
-        nulls=NULLS,
+        nulls={**NULLS, **changes},
         null_seed=null_seed,
         rng=np.random.default_rng(seed),
+        distances=distances,
     )
     return table.set_index(["scope", "method"]), null_r
 
@@ -226,7 +235,11 @@ def test_a_planted_correspondence_passes_both_nulls():
     assert row["n_parcels"] == 120
     assert set(table["question"]) == {"Q2"}
     assert set(table["receptor"]) == {"mu"}
-    assert set(null_r) == {"partner spearman", "partner pearson"}
+    assert set(null_r) == {
+        f"partner {method} {family}"
+        for method in ("spearman", "pearson")
+        for family in ("moran", "gaussian")
+    }
 
 
 def test_a_turned_attenuation_turns_the_sign():
@@ -306,25 +319,54 @@ def test_nulls_of_spearman_are_those_of_the_ranks():
     study.binding[0] = np.exp(2 * study.binding[0])
     after, null_after = assess(study)
     columns = ["effect", "p_map", "null_low", "null_high", "p_map_of_attenuation", "p"]
+    columns += ["p_gaussian", "null_sd_gaussian"]
     for scope in ("all", "cortex", "subcortex"):
         assert after.loc[(scope, "spearman"), columns].to_dict() == pytest.approx(
             before.loc[(scope, "spearman"), columns].to_dict()
         )
-    key = "partner spearman"
-    assert null_after[key] == pytest.approx(null_before[key])
+    for family in ("moran", "gaussian"):
+        key = f"partner spearman {family}"
+        assert null_after[key] == pytest.approx(null_before[key])
     pearson = ("all", "pearson")
     assert abs(after.loc[pearson, "effect"] - before.loc[pearson, "effect"]) > 0.01
 
 
 def test_the_drawn_nulls_are_those_that_gave_the_p():
-    study = Study(slope=0.05)
+    study = Study(slope=0.005)
     table, null_r = assess(study)
     for method in ("pearson", "spearman"):
-        row, nulls = table.loc[("all", method)], null_r[f"partner {method}"]
-        assert nulls.shape == (999,)
-        at_least = np.abs(nulls) >= abs(row["effect"]) - 1e-12
-        assert row["p_map"] == pytest.approx((1 + at_least.sum()) / 1000)
-        assert row["null_sd"] == pytest.approx(nulls.std(ddof=1))
+        row = table.loc[("all", method)]
+        for family in ("moran", "gaussian"):
+            nulls = null_r[f"partner {method} {family}"]
+            assert nulls.shape == (999,)
+            at_least = np.abs(nulls) >= abs(row["effect"]) - 1e-12
+            p, sd = (1 + at_least.sum()) / 1000, nulls.std(ddof=1)
+            assert row[f"p_{family}"] == pytest.approx(p)
+            assert row[f"null_sd_{family}"] == pytest.approx(sd)
+            assert p > 0.002  # or every family would agree
+            if family == "moran":  # the first, which decides
+                assert row["p_map"] == pytest.approx(p)
+                assert row["null_sd"] == pytest.approx(sd)
+
+
+def test_the_first_family_decides_and_the_others_draw_fewer():
+    study = Study(slope=0.05)
+    parcels = study.select()
+    chosen = {"families": ["gaussian", "moran"], "n": 1999}
+    (first, _), (turned, null_r) = (
+        assess(study, parcels, **changes) for changes in ({}, chosen)
+    )
+    assert set(first["null_method"]) == {"Moran singleton"}
+    assert set(turned["null_method"]) == {"Gaussian field"}
+    assert (turned["p_map"] == turned["p_gaussian"]).all()
+    assert (turned["null_sd"] == turned["null_sd_gaussian"]).all()
+    assert first["p_map"].tolist() == turned["p_moran"].tolist()
+    assert (first["p_map"] != turned["p_map"]).any()
+    assert (turned["p"] == turned[["p_map", "p_subject"]].max(axis=1)).all()
+    assert null_r["partner spearman gaussian"].shape == (1999,)
+    assert null_r["partner spearman moran"].shape == (999,)
+    for column in ("effect", "p_subject", "mean_r"):
+        assert first[column].tolist() == turned[column].tolist()
 
 
 def test_the_seed_of_the_nulls_moves_the_map_null_and_nothing_else():
@@ -346,6 +388,80 @@ def test_one_structure_alone_will_do():
     assert table.loc[("all", "pearson"), "effect"] == pytest.approx(
         table.loc[("cortex", "pearson"), "effect"]
     )
+
+
+# --- Given distances -------------------------------------------------------------------
+
+
+def distances_of(study, factor=1.0):
+    """Table of distances as text, blank between the structures, other parcels beside."""
+    apart = factor * np.linalg.norm(study.xyz[:, None] - study.xyz, axis=-1)
+    cortex = np.array(study.structure) == "cortex"
+    apart[cortex[:, None] != cortex] = np.nan
+    wide = pd.DataFrame(apart, study.region, study.region).assign(other=1.0)
+    text = wide.map("{:.17g}".format).mask(wide.isna()).rename_axis("region")
+    return text.sample(frac=1, random_state=1).reset_index()
+
+
+def test_straight_lines_given_are_those_measured():
+    study = Study(slope=0.05)
+    parcels = study.select()
+    measured, given = (
+        assess(study, parcels, distances=distances)[0]
+        for distances in (None, distances_of(study))
+    )
+    assert set(given["null_method"]) == {"Moran singleton, given distances"}
+    columns = ["p_moran", "p_gaussian", "null_sd_moran", "null_sd_gaussian"]
+    assert given[columns].to_numpy() == pytest.approx(measured[columns].to_numpy())
+
+
+def test_distances_given_are_used_and_blank_ones_measured():
+    study = Study(slope=0.05)
+    parcels = study.select()
+    table = distances_of(study).set_index("region")
+    table.loc["p001", "p000"] = table.loc["p000", "p001"] = "500"
+    found = arrange_distances(table.reset_index(), parcels)
+    straight = np.linalg.norm(study.xyz[:, None] - study.xyz, axis=-1)
+    expected = straight.copy()
+    expected[0, 1] = expected[1, 0] = 500
+    assert found == pytest.approx(expected)
+    half = table.loc[parcels["region"], parcels["region"]]
+    half = half.mask(np.tri(len(half), dtype=bool)).reset_index()
+    assert half.notna().sum().sum() < table.notna().sum().sum() / 2 + len(half)
+    assert arrange_distances(half, parcels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {("p001", "p000"): "far"},
+            "1 pairs is no number, first that of p001 and p000",
+        ),
+        ({("p001", "p000"): "0", ("p000", "p001"): "0"}, "2 pairs is not above 0 mm"),
+        ({("p001", "p000"): "7"}, "2 pairs differs from the way back"),
+        ("names", "names none of the 120 parcels, such as p000"),
+        ("column", "needs a column region"),
+        ("twice", "needs a column region that names each parcel once"),
+    ],
+)
+def test_distances_that_are_none_are_refused(change, words):
+    study = Study(slope=0.05)
+    table = distances_of(study)
+    if change == "names":
+        table["region"] = "q" + table["region"]
+    elif change == "column":
+        table = table.rename(columns={"region": "parcel"})
+    elif change == "twice":
+        table = pd.concat([table, table.iloc[:1]])
+    else:
+        table = table.set_index("region")
+        for place, value in change.items():
+            table.loc[place] = value
+        table = table.reset_index()
+    with pytest.raises(StudyError, match=words) as caught:
+        arrange_distances(table, study.select())
+    assert "nulls.distances" in str(caught.value)
 
 
 # --- Coupling --------------------------------------------------------------------------
@@ -405,6 +521,21 @@ def test_the_planted_map_stands_out_from_the_other():
     assert np.isnan(found["p_difference"].iloc[0])
     assert set(found["n_parcels"]) == {120}
     assert set(found["question"]) == {"Q5"}
+
+
+def test_every_family_judges_the_panel_and_the_first_decides():
+    study = Study(slope=0.1)
+    parcels = study.select()
+    found = specify(study, parcels, families=["gaussian", "variogram", "moran"])
+    assert set(found["null_method"]) == {"Gaussian field"}
+    for name in ("p", "p_fwe", "p_difference_fwe"):
+        of_each = found[[f"{name}_{f}" for f in ("gaussian", "variogram", "moran")]]
+        pd.testing.assert_series_equal(
+            found[name], of_each.iloc[:, 0], check_names=False
+        )
+        assert not (of_each.iloc[:, 1] == of_each.iloc[:, 2]).all()
+    moran = specify(study, parcels)
+    assert moran["p_fwe"].tolist() == found["p_fwe_moran"].tolist()
 
 
 def test_the_target_is_the_first_map_wherever_the_table_of_binding_has_it():

@@ -472,6 +472,20 @@ def test_captions_state_n_test_null_and_sign(rng):
         assert re.search(r"permut|null", text)
 
 
+def test_captions_say_which_null_decides_and_what_the_others_gave(rng):
+    found = results(rng)
+    row = found["tests/correspondence"].iloc[0]
+    text = captions.describe_correspondence(row, act="holding").caption
+    assert (
+        "Map null (Moran singleton, 9999 surrogate maps), which decides: p = .012"
+        in text
+    )
+    assert "beside it: variogram matching p = .021, Gaussian field p = .034" in text
+    text = captions.describe_panel(found["tests/specificity"]).caption
+    assert "nulls that decide (Moran singleton)" in text
+    assert "beside it: Gaussian field p = .444" in text
+
+
 def test_no_caption_keeps_a_placeholder(rng):
     described = captions.describe_figures(
         results(rng),

@@ -14,7 +14,7 @@ import planted
 import pytest
 import yaml
 
-from handhold import simulate, simulate_bids
+from handhold import simulate, simulate_bids, study
 from handhold.errors import StudyError
 from handhold.io import read_cloud
 from handhold.study import open_study, relief_of
@@ -52,7 +52,7 @@ SMALL = {
     },
     "regions": {"min_parcel_voxels": 2},
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
-    "nulls": {"n": 999},
+    "nulls": {"n": 999, "families": ["moran", "gaussian"]},
 }
 
 
@@ -161,7 +161,8 @@ def test_every_promised_output_is_there(checkout):
     assert "</html>" in (results / "report.html").read_text(encoding="utf-8")
     description = json.loads((results / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
-    left = [path for path in results.rglob(".*") if path.is_file()]
+    left = {path.name for path in results.rglob(".*") if path.is_file()}
+    left -= {".bidsignore"}
     assert not left, "temporary files stayed behind"
 
 
@@ -222,6 +223,22 @@ def test_a_null_seed_reruns_correspondence_and_report_only(checkout):
         "record_provenance",
         "write_report",
     }
+
+
+def test_a_table_of_distances_is_looked_for_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = changed(nulls={"distances": "mm.tsv"}, data_root=str(tmp_path))
+    with pytest.raises(
+        StudyError, match=r"mm\.tsv does not exist \(nulls\.distances\)"
+    ):
+        open_study(config)
+    (tmp_path / "mm.tsv").write_text(
+        "region\ta\tb\na\t0\t3\nb\t3\t0\n", encoding="utf-8"
+    )
+    study = open_study(config)
+    assert study.distances == [str(tmp_path / "mm.tsv")]
+    assert set(study.distances) <= set(study.tables)  # whose checksums are kept
+    assert open_study(SMALL).distances == []
 
 
 def test_bootstraps_rerun_what_bootstraps(checkout):
@@ -377,13 +394,18 @@ def test_the_effects_read_as_maps_give_the_same_tests(checkout, registry):
     assert_same_tables(checkout, "as_maps")
 
 
-def test_the_dataset_read_as_bids_gives_the_same_tests(checkout, registry):
+def test_the_dataset_read_as_bids_gives_the_same_tests(checkout, registry, monkeypatch):
     five = as_bids(participant_label=["01", "sub-02", "03", "04", "05"])
     checkout.run(five, "--until", "fit_subject")
-    # the sixth person joins the fifth in a batch; nobody else is estimated again
+    # the sixth person joins half of the others in a batch; nobody else is estimated again
     everyone = as_bids()
+    monkeypatch.chdir(checkout.folder)
+    monkeypatch.setattr(study, "BATCH", 4)
+    batches = open_study(everyone).batches.values()
+    joined = next(set(labels) for labels in batches if "06" in labels)
+    assert 1 < len(joined) < 6
     planned = checkout.planned_people(everyone, "fit_subject")
-    assert planned == {"05", "06"}
+    assert planned == joined
     checkout.run(everyone, "--until", *OF_PEOPLE)
     assert_same_tables(checkout, "as_bids")
     for image in sorted((checkout.results() / "effects").rglob("*.nii.gz")):

@@ -128,7 +128,11 @@ def correspondence(**changes):
         "mean_r": 0.2,
         "null_low": -0.2,
         "null_high": 0.2,
+        "null_method": "Moran singleton",
         "p_map": 0.01,
+        "p_moran": 0.01,
+        "p_variogram": 0.03,
+        "p_gaussian": 0.0004,
         "p_subject": 0.02,
         "p": 0.02,
         "p_tost": 0.9,
@@ -232,7 +236,12 @@ def test_q2_is_answered_by_its_headline_row_alone():
     assert found["verdict"] == OPEN
     assert found["sentence"].endswith("is open.")
     assert re.search(
-        r"map null gives p = 0?\.01.*subject null p = 0?\.02", found["reason"]
+        r"map null \(Moran singleton, which decides\) gives p = \.010, "
+        r"the subject null p = \.020",
+        found["reason"],
+    )
+    assert found["reason"].endswith(
+        "Beside it, other map nulls: variogram matching p = .030, Gaussian field p < .001"
     )
     assert len(found["inputs"]) == 1
     assert answer_correspondence(table, "pearson", "partner", "MOR")["verdict"] == FOR
@@ -387,6 +396,7 @@ def panel(*others):
         for i, (d, p) in enumerate(others)
     ]
     table = pd.DataFrame(rows).assign(contrast="partner", r_squared=NAN, r_with_y=0.78)
+    table = table.assign(null_method="Moran singleton", p_fwe_moran=0.01)
     table["effect"] = 0.4 - table["difference"]
     table["p_fwe"], table["n_parcels"] = 0.01, 394
     table.loc[0, "r_squared"] = 0.92

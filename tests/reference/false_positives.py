@@ -36,7 +36,6 @@ SECTIONS = {
     "contrasts": [{"name": "partner", "baseline": "alone", "held": "partner"}],
     "confounds": {"strategy": ["motion", "wm_csf"], "motion": "basic"},
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
-    "nulls": {"n": 999},
 }
 # The robust correlation and the interval take a third of the time, and no p value needs them: p
 # is drawn before them.

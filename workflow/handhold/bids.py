@@ -12,8 +12,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from handhold.errors import StudyError
-from handhold.events import EXCLUDED, RUN, drop_incomplete, name_run, same_label
+from handhold.events import EXCLUDED, drop_incomplete, same_label
 from handhold.io import MISSING
+from handhold.runs import RUN, name_run
 from handhold.sources import plain_subject
 from handhold.spec import advise
 

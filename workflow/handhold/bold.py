@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
-from scipy import sparse
 
 from handhold.errors import StudyError
 from handhold.images import Grid, Layout, read_labels, read_layout
@@ -148,6 +147,8 @@ def region_series(
     array, shape (n_volumes, n_regions)
         Weighted means; NaN for a region without a voxel.
     """
+    from scipy import sparse
+
     region, voxel, weight = _held_weights(weights, bold.mask)
     shape = (len(weights.total), bold.n_voxels)
     matrix = sparse.csc_array((weight, (region, voxel)), shape=shape)

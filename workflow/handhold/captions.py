@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from handhold import tables
+from handhold.families import other_families
 
 LOWERED = "Values above 0: {act} lowered the response"
 HELPED = "relief above 0: {act} helped"
@@ -117,10 +118,10 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
         f"Attenuation against {test['receptor']} binding over {test['n_parcels']} parcels "
         f"({test['contrast']}, {test['n']} subjects). {str(test['method']).capitalize()} "
         f"r within structures = {r}. Lines: least squares, one slope for both structures. "
-        f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps): p {p_map}; "
-        f"subject null (sign flip of the subjects' z): p {p_subject}; the larger "
-        f"counts. {LOWERED.format(act=act)}; r above 0: attenuation is higher where "
-        "binding is higher."
+        f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps), which decides: p "
+        f"{p_map}{_beside(test, 'p')}; subject null (sign flip of the subjects' z): p "
+        f"{p_subject}; the larger counts. {LOWERED.format(act=act)}; r above 0: attenuation is "
+        "higher where binding is higher."
     )
     return Description(alt, caption)
 
@@ -133,12 +134,15 @@ def describe_panel(tests: pd.DataFrame) -> Description:
         for row in tests.to_dict("records")
     )
     alt = f"Correlation of attenuation with each receptor map, target on top. {found}."
+    target = tests[tests["target"].astype(str).str.lower() == "true"].iloc[0]
     caption = (
         f"Specificity over {_range(tests, 'n_parcels')} parcels "
         f"({', '.join(dict.fromkeys(tests['contrast']))}). Symbols: r of attenuation with each "
         "map; grey band: middle 95 % of that map's null. p family-wise over maps by the "
-        "largest |r| / null SD, under surrogates that all maps share. r above 0: attenuation is "
-        "higher where binding is higher."
+        "largest |r| / null SD, under surrogates that all maps share; band and p are of the "
+        f"nulls that decide ({tests['null_method'].iloc[0]}). For the target, family-wise p "
+        f"{_p(target['p_fwe'])}{_beside(target, 'p_fwe')}. r above 0: attenuation is higher "
+        "where binding is higher."
     )
     return Description(alt, caption)
 
@@ -240,6 +244,12 @@ def describe_tsnr() -> Description:
 def _estimate(row: Mapping, kind: str) -> str:
     low_high = tables.interval(row["low"], row["high"], kind)
     return f"{tables.display(row['effect'], kind)} {low_high}"
+
+
+def _beside(test: Mapping, column: str) -> str:
+    """Say what the map nulls gave that do not decide, in brackets; nothing if there are none."""
+    found = [f"{name} p {_p(p)}" for name, p in other_families(test, column).items()]
+    return f" (other families, beside it: {', '.join(found)})" if found else ""
 
 
 def _p(value: object) -> str:

@@ -5,9 +5,6 @@ import re
 import pandas as pd
 
 from handhold.errors import StudyError
-from handhold.firstlevel import SubjectFit
-from handhold.images import write_image
-from handhold.io import write_json
 from handhold.sources import CELL, FILES
 
 Cell = tuple[str, str]
@@ -85,55 +82,6 @@ def image_table(
             for condition, cue in cells
         ]
     return pd.DataFrame(rows).reindex(columns=[*CELL, *FILES]).astype(object)
-
-
-def write_fit(fit: SubjectFit, paths: dict[str, str], choices: dict) -> None:
-    """Write the images of one subject, each with a sidecar that says what it holds.
-
-    Parameters
-    ----------
-    fit : SubjectFit
-    paths : dict of str to str
-        By name, from `image_names`.
-    choices : dict
-        The section `glm` of the configuration.
-    """
-    for (condition, cue), effect in fit.effect.items():
-        key = f"{condition}_{cue}"
-        cell = {"Condition": condition, "Cue": cue, **_model(choices)}
-        _write(paths[key], effect, fit, {**cell, **EFFECT})
-        variance = fit.variance[condition, cue]
-        _write(paths[f"{key}_variance"], variance, fit, {**cell, **VARIANCE})
-    _write(paths["tsnr"], fit.tsnr, fit, TSNR)
-
-
-EFFECT = {
-    "Description": "Effect of the cell, runs combined by precision; NaN: not measured.",
-    "Units": "% signal change",
-}
-VARIANCE = {
-    "Description": "Variance of the effect of the cell; NaN: not measured.",
-    "Units": "square of % signal change",
-}
-TSNR = {
-    "Description": "Temporal signal-to-noise ratio: mean over time / standard deviation of the "
-    "residuals of the model, mean over runs; NaN: not measured.",
-    "Units": "ratio",
-}
-
-
-def _write(path: str, values, fit: SubjectFit, sidecar: dict) -> None:
-    write_image(path, values, fit.grid)
-    write_json(sidecar, path.removesuffix(".nii.gz") + ".json")
-
-
-def _model(choices: dict) -> dict:
-    return {
-        "NoiseModel": choices["noise_model"],
-        "HRF": choices["hrf"],
-        "PeakDuration": choices["peak_duration_s"],
-        "SmoothingFWHM": choices["smoothing_mm"],
-    }
 
 
 def _camel(*words: str) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from handhold import io
 from handhold.collinearity import (
     centre,
     dependent_columns,
@@ -26,7 +25,8 @@ from handhold.collinearity import (
     variance_inflation,
 )
 from handhold.errors import StudyError
-from handhold.events import RUN, name_run
+from handhold.rundesign import RunDesign
+from handhold.runs import run_name
 
 RIGID_BODY = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 DISPLACEMENT, DVARS = "framewise_displacement", "std_dvars"
@@ -59,9 +59,6 @@ TASK_MOTION = 0.5
 # phase; trials of two cues in random order about .1.
 HIGH_PASS_LOSS = 0.25
 
-# Parts of a design that are names.
-TEXTS = ("columns", "cells", "trial_of")
-
 RUN_COLUMNS = (
     *("subject", "session", "run", "n_volumes", "n_kept", "n_censored", "censored"),
     *("n_non_steady", "mean_fd", "max_fd", "n_over_fd", "n_columns", "n_confounds"),
@@ -89,39 +86,6 @@ class Motion:
     max_fd: float
     n_over_fd: int
     n_non_steady: int
-
-
-@dataclass(frozen=True)
-class RunDesign:
-    """The design of one run.
-
-    Parameters
-    ----------
-    matrix : array, shape (n_kept, n_columns)
-        Event regressors, confounds (mean 0 and variance 1 over the kept volumes), drifts,
-        constant.
-    columns : tuple of str
-        Their names.
-    cells : tuple of str
-        The columns that are the effects of a cell, `<condition>_<cue>`.
-    keep : array of bool, shape (n_volumes,)
-        Volumes that are not censored: the rows of `matrix`.
-    peak : float
-        Peak of the regressor of one event of `glm.peak_duration_s`: effects times this are
-        signal at the peak.
-    trials : array, shape (n_kept, n_trials)
-        With `glm.single_trials`, a regressor per trial of a cell, in the order of the events.
-    trial_of : tuple of str
-        The cell of each trial.
-    """
-
-    matrix: NDArray
-    columns: tuple[str, ...]
-    cells: tuple[str, ...]
-    keep: NDArray
-    peak: float
-    trials: NDArray
-    trial_of: tuple[str, ...]
 
 
 # --- Confounds ---------------------------------------------------------------------------
@@ -666,17 +630,6 @@ def require_estimable(
         )
 
 
-def run_name(row: Mapping) -> str:
-    """Return sub-, ses- and run- of a row of the runs table, as messages say it.
-
-    Examples
-    --------
-    >>> run_name({"subject": "01", "session": np.nan, "run": "2"})
-    'sub-01 run-2'
-    """
-    return name_run(*(row[label] for label in RUN))
-
-
 def _assess_cell(
     name: str,
     design: RunDesign,
@@ -874,36 +827,6 @@ def design_subjects(
         pd.DataFrame(run_rows, columns=RUN_COLUMNS),
         pd.concat(regressor_rows, ignore_index=True)[list(REGRESSOR_COLUMNS)],
     )
-
-
-def save_designs(designs: dict[str, RunDesign], path: str | Path) -> None:
-    """Write the designs of a subject's runs, by name."""
-    arrays = {"runs": np.array(list(designs), dtype=str)}
-    for index, design in enumerate(designs.values()):
-        for part, value in vars(design).items():
-            text = part in TEXTS
-            arrays[f"{part}_{index}"] = np.array(value, dtype=str if text else None)
-    io.write_arrays(arrays, path)
-
-
-def load_designs(path: str | Path) -> dict[str, RunDesign]:
-    """Read the designs that `save_designs` wrote, in their order."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {
-            name: RunDesign(
-                **{
-                    part: _restored(part, arrays[f"{part}_{index}"])
-                    for part in RunDesign.__dataclass_fields__
-                }
-            )
-            for index, name in enumerate(arrays["runs"].tolist())
-        }
-
-
-def _restored(part: str, array: NDArray) -> NDArray | tuple[str, ...] | float:
-    if part in TEXTS:
-        return tuple(array.tolist())
-    return float(array) if part == "peak" else array
 
 
 def _key(labels) -> tuple[str, ...]:

@@ -9,12 +9,17 @@ from handhold.images import Grid, read_volume
 from handhold.io import checksum
 from handhold.receptor import mask_background
 from handhold.regions import Cloud, Means, Weights, average, weigh
+from handhold.sources import FILES
 
 CELL = ["condition", "cue", "contrast", "run"]
 
 
 class Reader:
-    """Averages images over clouds of regions; weights are worked out once per grid."""
+    """Averages images over clouds of regions.
+
+    Weights are worked out once per grid; an image that several rows name, such as the tSNR of
+    a subject, is read once.
+    """
 
     def __init__(self, clouds: dict[str, Cloud]):
         self.clouds = clouds
@@ -77,17 +82,19 @@ def extract(
     """
     reader = Reader(clouds)
     pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
+    # several rows may name one image: the tSNR of a subject
+    means: dict[str, dict[str, Means]] = {}
     for row in rows.to_dict("records"):
-        found = {
-            name: reader.read(
-                row[name],
-                f"sub-{row['subject']}, {name} (maps.table)",
-                analyze_orientation=analyze_orientation,
-                zero_is_missing=zero_is_missing,
-            )
-            for name in ("image", "variance", "tsnr")
-            if isinstance(row[name], str)
-        }
+        given = [name for name in FILES if isinstance(row[name], str)]
+        for name in given:
+            if row[name] not in means:
+                means[row[name]] = reader.read(
+                    row[name],
+                    f"sub-{row['subject']}, {name} (maps.table)",
+                    analyze_orientation=analyze_orientation,
+                    zero_is_missing=zero_is_missing,
+                )
+        found = {name: means[row[name]] for name in given}
         for kind, cloud in clouds.items():
             effect = found["image"][kind]
             pieces[kind].append(

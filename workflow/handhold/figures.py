@@ -23,6 +23,7 @@ from handhold import tables
 from handhold.drawing import (
     BLUE,
     COLOURS,
+    GREEN,
     GREY,
     HALF,
     INK,
@@ -39,6 +40,7 @@ from handhold.drawing import (
     select_rois,
     styled,
 )
+from handhold.families import FAMILIES
 
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "////", "....", "\\\\\\\\")
@@ -202,7 +204,7 @@ def draw_correspondence(
     binding: NDArray,
     group: NDArray,
     structure: NDArray,
-    null_r: NDArray,
+    null_r: Mapping[str, NDArray],
     test: Mapping,
     *,
     unit: str = "",
@@ -219,8 +221,9 @@ def draw_correspondence(
     structure : array of str, shape (n_parcels,)
         'cortex' or 'subcortex'. One line per structure, with the slope that the
         structures share: r is judged within structures.
-    null_r : array, shape (n_nulls,)
-        r of the surrogate maps.
+    null_r : mapping of str to array, shape (n_nulls,)
+        r of the surrogate maps by family of nulls, first the family that decides: it is filled,
+        the others are outlines of the same area.
     test : mapping
         A row of tests/correspondence.tsv: effect, null_low, null_high, p_map,
         p_subject and method.
@@ -228,13 +231,13 @@ def draw_correspondence(
         Unit of attenuation, label of the binding axis, what is to lower the response.
     """
     binding, group = np.asarray(binding, float), np.asarray(group, float)
-    figure = Figure(figsize=(WIDTH, 82 * MM), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 90 * MM), layout="constrained")
     scatter, histogram = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _draw_parcels(scatter, binding, group, np.asarray(structure))
     in_unit = f" ({plain(unit)})" if unit else ""
     scatter.set_xlabel(plain(receptor_label))
     scatter.set_ylabel(f"Group attenuation{in_unit}\n{LOWERED.format(act=plain(act))}")
-    _draw_null(histogram, np.asarray(null_r, float), test)
+    _draw_null(histogram, null_r, test)
     return figure
 
 
@@ -495,17 +498,33 @@ def _shared_slope(x: NDArray, y: NDArray, parts) -> float:
     return products / squares if squares else float("nan")
 
 
-def _draw_null(axes: Axes, null_r: NDArray, test: Mapping) -> None:
-    """Draw the null r as a histogram, the observed r as a line."""
-    null_r = null_r[np.isfinite(null_r)]
+def _draw_null(axes: Axes, null_r: Mapping[str, NDArray], test: Mapping) -> None:
+    """Draw the null r as histograms, the observed r as a line."""
     observed = _number(test["effect"])
-    if len(null_r):
+    finite = {family: r[np.isfinite(r)] for family, r in null_r.items()}
+    deciding, *beside = finite
+    drawn = np.concatenate([*finite.values()])
+    reach = np.nanmax(np.abs([*drawn, observed, 0.1])) * 1.1
+    edges = np.linspace(-reach, reach, 51)
+    if len(finite[deciding]):
         axes.hist(
-            null_r, bins=40, color=LIGHT, label=f"map null ({len(null_r)} surrogates)"
-        )
+            finite[deciding], bins=edges, color=LIGHT,
+            label=f"{FAMILIES[deciding]} (decides)",
+        )  # fmt: skip
+    for i, family in enumerate(beside):
+        count, _ = np.histogram(finite[family], edges[::2])
+        # the area of the family that decides, so that widths compare; wider bins, since
+        # these families draw fewer
+        count = count * len(finite[deciding]) / max(len(finite[family]), 1) / 2
+        axes.plot(
+            edges[1::2], count, drawstyle="steps-mid",
+            color=(BLUE, GREEN)[i % 2], linestyle=LINES[i % 2], linewidth=1.1,
+            label=FAMILIES[family],
+            gid=f"family {family}",
+        )  # fmt: skip
     for key in ("null_low", "null_high"):
         bound = _number(test.get(key))
-        label = "middle 95 % of the null" if key == "null_low" else None
+        label = "its middle 95 %" if key == "null_low" else None
         axes.axvline(
             bound, color=GREY, linestyle=":", linewidth=1.2, label=label, gid=key
         )
@@ -517,7 +536,6 @@ def _draw_null(axes: Axes, null_r: NDArray, test: Mapping) -> None:
         label=f"observed r = {r}",
         gid="observed",
     )
-    reach = np.nanmax(np.abs([*null_r, observed, 0.1])) * 1.1
     axes.set_xlim(-reach, reach)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
     method = str(test.get("method", "")).capitalize()
@@ -527,7 +545,7 @@ def _draw_null(axes: Axes, null_r: NDArray, test: Mapping) -> None:
         _p_text("map null p", test["p_map"]),
         _p_text("subject null p", test["p_subject"]),
     ]
-    axes.set_title("; ".join(p), loc="left", fontsize=7.5, pad=30)
+    axes.set_title("; ".join(p), loc="left", fontsize=7.5, pad=42)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, borderaxespad=0.2,
         handlelength=1.4, columnspacing=1.2,

@@ -1,22 +1,35 @@
-"""First level: the runs of one subject become one effect and one variance image per cell."""
+"""First level: the runs of one subject become one effect and one variance image per cell.
+
+A job per subject: nothing that loads slowly (pandas, scipy, nilearn) is imported here.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from handhold import glm
-from handhold.bids import read_events, repetition_time
-from handhold.bold import Bold, read_bold, read_grid_4d, read_region_series
-from handhold.design import RunDesign, run_name
+from handhold.bold import Bold, read_bold
 from handhold.errors import StudyError
-from handhold.events import check_span, run_keys, tidy_events
-from handhold.images import Grid
-from handhold.regions import Cloud, stack, weigh
+from handhold.images import Grid, write_image
+from handhold.io import write_json
+from handhold.rundesign import RunDesign
+from handhold.runs import run_name
 
-# Headers round the repetition time; more than this is another one.
-SAME_TR = 1e-3
+EFFECT = {
+    "Description": "Effect of the cell, runs combined by precision; NaN: not measured in "
+    "every cell.",
+    "Units": "% signal change",
+}
+VARIANCE = {
+    "Description": "Variance of the effect of the cell; NaN: not measured in every cell.",
+    "Units": "square of % signal change",
+}
+TSNR = {
+    "Description": "Temporal signal-to-noise ratio: mean over time / standard deviation of the "
+    "residuals of the model, mean over runs; NaN: not measured.",
+    "Units": "ratio",
+}
 
 
 @dataclass(frozen=True)
@@ -33,61 +46,8 @@ class SubjectFit:
     grid: Grid
 
 
-def measure_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Add to the table of runs the number of volumes and the repetition time (s) of each.
-
-    Raises
-    ------
-    StudyError
-        If a header cannot be read, or gives another repetition time than the sidecar.
-    """
-    n_volumes, steps, faults = [], [], []
-    for row in runs.to_dict("records"):
-        tr = repetition_time(row)
-        _, n, step = read_grid_4d(row["bold"], run_name(row))
-        if np.isfinite(step) and abs(step - tr) > SAME_TR * tr:
-            faults.append(
-                f"{run_name(row)}: {step:g} s in the header of {row['bold']}, {tr:g} s in "
-                f"{row['sidecar']}"
-            )
-        n_volumes.append(n)
-        steps.append(tr)
-    if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise StudyError(
-            f"the repetition time of {len(faults)} runs differs between image and sidecar:\n"
-            f"{listed}\nEvery event would be misplaced; mend the one that is wrong."
-        )
-    return runs.assign(n_volumes=n_volumes, tr=steps)
-
-
-def read_trials(runs: pd.DataFrame, choices: dict) -> dict[tuple, pd.DataFrame]:
-    """Read the events of runs that `measure_runs` measured, by (subject, session, run).
-
-    Parameters
-    ----------
-    runs : DataFrame
-    choices : dict
-        The section `events` of the configuration.
-
-    Raises
-    ------
-    StudyError
-        If events have a fault, or cannot belong to a run of this length.
-    """
-    trials = {}
-    for key, row in zip(run_keys(runs), runs.to_dict("records"), strict=True):
-        where = run_name(row)
-        tidy, _ = tidy_events(
-            read_events(row["events"], where), choices, run=row["run"], where=where
-        )
-        check_span(tidy, row["n_volumes"] * row["tr"], f"{where}: {row['events']}")
-        trials[key] = tidy
-    return trials
-
-
 def fit_subject(
-    runs: pd.DataFrame,
+    runs: list[dict],
     designs: dict[str, RunDesign],
     cells: list[tuple[str, str]],
     choices: dict,
@@ -96,10 +56,10 @@ def fit_subject(
 
     Parameters
     ----------
-    runs : DataFrame
+    runs : list of dict
         The subject's rows of the table of runs.
     designs : dict of str to RunDesign
-        By the name of the run (`sources.name_run`).
+        By the name of the run (`runs.run_name`).
     cells : list of (condition, cue)
     choices : dict
         The section `glm` of the configuration.
@@ -111,12 +71,12 @@ def fit_subject(
         runs, or if a cell has no estimate in any voxel.
     """
     fits, grids, masks = [], [], []
-    for row in runs.to_dict("records"):
+    for row in runs:
         name = run_name(row)
         bold = read_bold(
             row["bold"], row["mask"], name, smoothing_mm=choices["smoothing_mm"]
         )
-        _require_length(bold.n_volumes, designs[name], name)
+        require_length(bold.n_volumes, designs[name], name)
         fits.append(_fit_run(bold, designs[name], cells, choices))
         grids.append(bold.grid)
         masks.append(bold.mask)
@@ -135,99 +95,59 @@ def fit_subject(
         glm.combine_runs(effect[:, index], variance[:, index])
         for index in range(len(cells))
     ]
-    _require_estimates([effect for effect, _ in found], cells, runs["subject"].iloc[0])
+    estimates = _keep_common(np.array(found))
+    _require_estimates(estimates[:, 0], cells, runs[0]["subject"])
+    volumes = [[_volume(part, brain) for part in pair] for pair in estimates]
     return SubjectFit(
-        {
-            c: _volume(effect, brain)
-            for c, (effect, _) in zip(cells, found, strict=True)
-        },
-        {c: _volume(var, brain) for c, (_, var) in zip(cells, found, strict=True)},
+        {cell: pair[0] for cell, pair in zip(cells, volumes, strict=True)},
+        {cell: pair[1] for cell, pair in zip(cells, volumes, strict=True)},
         _volume(_mean_over_runs(tsnr), brain),
         grids[0],
     )
 
 
-def estimate_trials(
-    runs: pd.DataFrame,
-    designs: dict[str, RunDesign],
-    trials: pd.DataFrame,
-    clouds: dict[str, Cloud],
-) -> dict[str, pd.DataFrame]:
-    """Estimate the response to every single trial in every region of one subject (LSS).
+def _keep_common(estimates: NDArray) -> NDArray:
+    """Leave the voxels that every cell has, of estimates (n_cells, 2, n_voxels).
+
+    Masks differ between runs, and where each condition has a run of its own a region's mean
+    alone and held would be over other voxels: attenuation out of anatomy.
+    """
+    everywhere = np.isfinite(estimates).all(axis=(0, 1))
+    return np.where(everywhere, estimates, np.nan)
+
+
+def write_fit(fit: SubjectFit, paths: dict[str, str], choices: dict) -> None:
+    """Write the images of one subject, each with a sidecar that says what it holds.
 
     Parameters
     ----------
-    runs : DataFrame
-        The subject's rows of the table of runs.
-    designs : dict of str to RunDesign
-        By the name of the run, with the regressors of single trials.
-    trials : DataFrame
-        The subject's trials (`events.list_trials`), in the order of the events.
-    clouds : dict of str to Cloud
-        By kind of region.
-
-    Returns
-    -------
-    dict of str to DataFrame
-        By kind, long: the columns of `trials`, region and effect (% signal change at the peak of
-        the response, as in cells; missing where no voxel of the region was measured).
-
-    Raises
-    ------
-    StudyError
-        If a run cannot be read, or is of another length than its design.
-
-    Notes
-    -----
-    One model per trial: this trial, all others of each cell in one regressor each, and
-    the rest of the design [1]_, fitted by least squares to the mean series of the region,
-    which is not smoothed.
-
-    References
-    ----------
-    .. [1] Mumford et al. (2012), NeuroImage 59(3), 2636-2643.
+    fit : SubjectFit
+    paths : dict of str to str
+        By name, from `derivatives.image_names`.
+    choices : dict
+        The section `glm` of the configuration.
     """
-    cloud = stack(list(clouds.values()))
-    ends = np.cumsum([len(each.names) for each in clouds.values()])
-    pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
-    for key, row in zip(run_keys(runs), runs.to_dict("records"), strict=True):
-        name = run_name(row)
-        grid, n_volumes, _ = read_grid_4d(row["bold"], name)
-        _require_length(n_volumes, designs[name], name)
-        series = read_region_series(
-            row["bold"], row["mask"], weigh(cloud, grid.affine, grid.shape), name
-        )
-        effects = _fit_trials(series[designs[name].keep], designs[name])
-        own = trials[[other == key for other in run_keys(trials)]]
-        for kind, part in zip(
-            clouds, np.split(effects, ends[:-1], axis=1), strict=True
-        ):
-            pieces[kind].append(_lengthen(own, clouds[kind].names, part))
+    for (condition, cue), effect in fit.effect.items():
+        key = f"{condition}_{cue}"
+        cell = {"Condition": condition, "Cue": cue, **_model(choices)}
+        _write(paths[key], effect, fit, {**cell, **EFFECT})
+        variance = fit.variance[condition, cue]
+        _write(paths[f"{key}_variance"], variance, fit, {**cell, **VARIANCE})
+    _write(paths["tsnr"], fit.tsnr, fit, TSNR)
+
+
+def _write(path: str, values, fit: SubjectFit, sidecar: dict) -> None:
+    write_image(path, values, fit.grid)
+    write_json(sidecar, path.removesuffix(".nii.gz") + ".json")
+
+
+def _model(choices: dict) -> dict:
     return {
-        kind: pd.concat(tables, ignore_index=True) for kind, tables in pieces.items()
+        "NoiseModel": choices["noise_model"],
+        "HRF": choices["hrf"],
+        "PeakDuration": choices["peak_duration_s"],
+        "SmoothingFWHM": choices["smoothing_mm"],
     }
-
-
-def _fit_trials(series: NDArray, design: RunDesign) -> NDArray:
-    """Return the effect of each trial (n_trials, n_regions) in % signal change."""
-    is_cell = np.isin(design.columns, design.cells)
-    kind = np.array([design.cells.index(cell) for cell in design.trial_of])
-    measured = np.isfinite(series).all(axis=0)
-    effects = np.full((len(kind), series.shape[1]), np.nan)
-    effects[:, measured] = glm.single_trials(
-        series[:, measured], design.trials, kind, design.matrix[:, ~is_cell]
-    )
-    mean = series.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(mean > 0, 100 * design.peak * effects / mean, np.nan)
-
-
-def _lengthen(
-    trials: pd.DataFrame, regions: tuple[str, ...], effects: NDArray
-) -> pd.DataFrame:
-    """Give each region its row per trial."""
-    long = trials.loc[trials.index.repeat(len(regions))].reset_index(drop=True)
-    return long.assign(region=np.tile(regions, len(trials)), effect=effects.ravel())
 
 
 def _fit_run(
@@ -273,7 +193,8 @@ def _mean_over_runs(values: NDArray) -> NDArray:
         return np.nansum(values, axis=0) / np.where(n_measured, n_measured, np.nan)
 
 
-def _require_length(n_volumes: int, design: RunDesign, name: str) -> None:
+def require_length(n_volumes: int, design: RunDesign, name: str) -> None:
+    """Refuse a run (by name) with another number of volumes than its design."""
     if n_volumes != len(design.keep):
         raise StudyError(
             f"{name}: the BOLD has {n_volumes} volumes and its design {len(design.keep)}. "
@@ -281,10 +202,10 @@ def _require_length(n_volumes: int, design: RunDesign, name: str) -> None:
         )
 
 
-def _require_one_grid(runs: pd.DataFrame, grids: list[Grid]) -> None:
+def _require_one_grid(runs: list[dict], grids: list[Grid]) -> None:
     strange = [
         run_name(row)
-        for row, grid in zip(runs.to_dict("records"), grids, strict=True)
+        for row, grid in zip(runs, grids, strict=True)
         if grid.shape != grids[0].shape or not np.allclose(grid.affine, grids[0].affine)
     ]
     if strange:
@@ -296,16 +217,12 @@ def _require_one_grid(runs: pd.DataFrame, grids: list[Grid]) -> None:
 
 
 def _require_estimates(
-    effects: list[NDArray], cells: list[tuple[str, str]], subject: str
+    effects: NDArray, cells: list[tuple[str, str]], subject: str
 ) -> None:
-    empty = [
-        " ".join(cell)
-        for cell, effect in zip(cells, effects, strict=True)
-        if not np.isfinite(effect).any()
-    ]
-    if empty:
+    if not np.isfinite(effects).any():
+        listed = ", ".join(" ".join(cell) for cell in cells)
         raise StudyError(
-            f"sub-{subject}: no voxel has an estimate of {', '.join(empty)}. Compare the brain "
-            "mask with the BOLD, and glm.min_signal with its intensities; or exclude the subject "
-            "with its reason in bids.exclude."
+            f"sub-{subject}: no voxel has an estimate of every cell ({listed}). Compare the "
+            "brain masks of the runs with each other and with the BOLD, and glm.min_signal with "
+            "its intensities; or exclude the subject with its reason in bids.exclude."
         )

@@ -1,24 +1,32 @@
-"""Tables and JSON at the edge: read as text, written whole or not at all."""
+"""Tables and JSON at the edge: read as text, written whole or not at all.
+
+pandas takes longer to load than some jobs take to work: those that only write files do
+without it.
+"""
 
 import hashlib
 import json
 import os
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from handhold.errors import StudyError
 from handhold.regions import Cloud
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
 # What tables of the field write where there is no value.
 MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN", "None", "null"})
 
 
-def read_table(path: str | Path, key: str) -> pd.DataFrame:
+def read_table(path: str | Path, key: str) -> "pd.DataFrame":
     """Read a TSV or CSV table as text; blanks and n/a become missing.
 
     Parameters
@@ -33,6 +41,8 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
     StudyError
         If the file is missing, empty, not text in UTF-8, or has a column twice.
     """
+    import pandas as pd
+
     path = Path(path)
     if not path.is_file():
         raise StudyError(
@@ -85,8 +95,15 @@ def read_table(path: str | Path, key: str) -> pd.DataFrame:
     return table.mask(table.isin(MISSING))
 
 
-def read_results(path: str | Path) -> pd.DataFrame:
+def read_distances(paths: list[str]) -> "pd.DataFrame | None":
+    """Read the table of distances between parcels as text; None where the study gives none."""
+    return read_table(paths[0], "nulls.distances") if paths else None
+
+
+def read_results(path: str | Path) -> "pd.DataFrame":
     """Read a table that handhold wrote, with numbers as numbers and labels as text."""
+    import pandas as pd
+
     kinds = column_kinds()
     table = pd.read_csv(
         path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"]
@@ -99,12 +116,14 @@ def read_results(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def read_text(path: str | Path) -> pd.DataFrame:
+def read_text(path: str | Path) -> "pd.DataFrame":
     """Read a table that handhold wrote as it stands, every cell as text."""
+    import pandas as pd
+
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 
-def write_results(table: pd.DataFrame, path: str | Path) -> None:
+def write_results(table: "pd.DataFrame", path: str | Path) -> None:
     """Write a table as TSV, and beside it a JSON sidecar with the meaning of each column.
 
     Raises
@@ -127,9 +146,12 @@ def write_results(table: pd.DataFrame, path: str | Path) -> None:
     write_json(meanings, path.with_suffix(".json"))
 
 
+@cache
 def column_kinds() -> dict[str, dict]:
     """Return meaning, unit and kind (number, text, flag) of every column, by name."""
-    return yaml.safe_load(COLUMNS.read_text(encoding="utf-8"))
+    # Every table asks; libyaml takes a tenth of the time that Python's parser does.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(COLUMNS.read_text(encoding="utf-8"), Loader=loader)
 
 
 def write_json(content: dict, path: str | Path) -> None:

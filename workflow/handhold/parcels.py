@@ -15,8 +15,10 @@ from handhold.correspondence import (
     within_r,
 )
 from handhold.errors import StudyError
-from handhold.nulls import moran_by_structure
+from handhold.families import name_family
+from handhold.nulls import euclidean, two_sided_p
 from handhold.specificity import compare_receptors, correlate_axis, explain_target
+from handhold.surrogates import draw_surrogates
 
 AXES = ["x", "y", "z"]
 METHODS = ("spearman", "pearson")
@@ -105,6 +107,7 @@ def assess_correspondence(
     nulls: dict,
     null_seed: int,
     rng: np.random.Generator,
+    distances: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, dict[str, NDArray]]:
     """Judge the correspondence of attenuation and binding by both nulls (Q2).
 
@@ -120,18 +123,22 @@ def assess_correspondence(
         Seed of the surrogates; the same for every contrast.
     rng : numpy.random.Generator
         Source of the sign flips.
+    distances : DataFrame, optional
+        Distances between parcels in mm as text: column region, and one per parcel.
 
     Returns
     -------
     table : DataFrame
-        One row per contrast, scope (all, cortex, subcortex) and method.
+        One row per contrast, scope (all, cortex, subcortex) and method. p_map and what goes with
+        it are of the first of `nulls["families"]`, which decides; p_<family> and
+        null_sd_<family> are of each family.
     null_r : dict of str to array, shape (n_nulls,)
-        Null correlations of scope all, by `contrast method`.
+        Null correlations of scope all, by `contrast method family`.
     """
     rows, null_r = [], {}
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
         of_subjects = _matrix(attenuation, contrast, own["region"])
-        surrogates = _Surrogates(own, of_subjects, nulls, null_seed)
+        surrogates = _Surrogates(own, of_subjects, nulls, null_seed, distances)
         for scope in ("all", *np.unique(own["structure"])):
             inside = ((own["structure"] == scope) | (scope == "all")).to_numpy()
             for method in METHODS:
@@ -141,9 +148,9 @@ def assess_correspondence(
                 rows.append(
                     {"contrast": contrast, "scope": scope, "method": method, **row}
                 )
-        for method in METHODS:
-            null_r[f"{contrast} {method}"] = within_r(
-                surrogates.of_binding[method],
+        for (family, method), of_binding in surrogates.of_binding.items():
+            null_r[f"{contrast} {method} {family}"] = within_r(
+                of_binding,
                 average_subjects(of_subjects),
                 own["structure"].to_numpy(),
                 method == "spearman",
@@ -152,7 +159,7 @@ def assess_correspondence(
         question="Q2",
         receptor=parcels["receptor"].iloc[0],
         n_nulls=nulls["n"],
-        null_method=f"Moran {nulls['procedure']}",
+        null_method=_deciding(nulls, distances),
     )
     return table, null_r
 
@@ -197,6 +204,7 @@ def assess_specificity(
     level: float,
     nulls: dict,
     null_seed: int,
+    distances: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Correlate attenuation with every receptor map, and compare the target with each (Q5).
 
@@ -214,11 +222,15 @@ def assess_specificity(
         That section of the configuration.
     null_seed : int
         Seed of the surrogates.
+    distances : DataFrame, optional
+        As for `assess_correspondence`.
 
     Returns
     -------
     DataFrame
-        One row per contrast and map, over the parcels that every map covers.
+        One row per contrast and map, over the parcels that every map covers. What the first of
+        `nulls["families"]` gives decides; p_<family>, p_fwe_<family> and
+        p_difference_fwe_<family> are of each family.
 
     Raises
     ------
@@ -238,17 +250,14 @@ def assess_specificity(
         _require_structures(own, contrast)
         bindings = wide.loc[own["region"]].to_numpy().T
         structure = own["structure"].to_numpy()
-        surrogates = moran_by_structure(
-            rank_within(bindings, structure) if ranked else bindings,
-            own[AXES].to_numpy(),
-            structure,
-            nulls["n"],
-            np.random.default_rng(null_seed),
-            nulls["procedure"],
-        )
-        panel = compare_receptors(
-            own["group"].to_numpy(), bindings, structure, surrogates, ranked, level
-        )
+        maps_to_null = rank_within(bindings, structure) if ranked else bindings
+        panels = {}
+        for family in nulls["families"]:
+            surrogates = _draw(maps_to_null, own, family, nulls, null_seed, distances)
+            panels[family] = compare_receptors(
+                own["group"].to_numpy(), bindings, structure, surrogates, ranked, level
+            )
+        panel = panels[nulls["families"][0]]
         explained = explain_target(bindings)
         pieces.append(
             maps.assign(
@@ -257,6 +266,11 @@ def assess_specificity(
                 n_parcels=len(own),
                 effect=panel.r,
                 **{name: value for name, value in asdict(panel).items() if name != "r"},
+                **{
+                    f"{name}_{family}": getattr(of_family, name)
+                    for family, of_family in panels.items()
+                    for name in ("p", "p_fwe", "p_difference_fwe")
+                },
                 r_with_target=within_r(bindings, bindings[0], structure, ranked),
                 r_with_y=correlate_axis(bindings, own[AXES].to_numpy()),
                 vif=explained.vif,
@@ -264,35 +278,135 @@ def assess_specificity(
             )
         )
     return pd.concat(pieces, ignore_index=True).assign(
-        question="Q5", method=nulls["method"]
+        question="Q5",
+        method=nulls["method"],
+        n_nulls=nulls["n"],
+        null_method=_deciding(nulls, distances),
     )
 
 
 class _Surrogates:
-    """Surrogates of binding and of the group map of one contrast, each (n_nulls, n_parcels).
+    """Surrogates of one contrast, each (n_nulls, n_parcels).
 
-    By method: a rank correlation needs surrogates of the ranked map, since those of a skewed
-    map are not skewed and their ranks are no yardstick for its ranks.
+    `of_binding` by family and method, `of_attenuation` (the group map) by method, of the family
+    that decides. By method, because a rank correlation needs surrogates of the ranked map: those
+    of a skewed map are not skewed and their ranks are no yardstick for its ranks.
     """
 
-    def __init__(self, own: pd.DataFrame, of_subjects: NDArray, nulls: dict, seed: int):
+    def __init__(
+        self,
+        own: pd.DataFrame,
+        of_subjects: NDArray,
+        nulls: dict,
+        seed: int,
+        distances: pd.DataFrame | None,
+    ):
         structure = own["structure"].to_numpy()
         maps = np.stack([own["binding"].to_numpy(), average_subjects(of_subjects)])
         self.of_binding, self.of_attenuation = {}, {}
         for method in METHODS:
             ranked = rank_within(maps, structure) if method == "spearman" else maps
-            rng = np.random.default_rng(seed)
-            self.of_binding[method], self.of_attenuation[method] = (
-                moran_by_structure(
-                    values,
-                    own[AXES].to_numpy(),
-                    structure,
-                    nulls["n"],
-                    rng,
-                    nulls["procedure"],
-                )
-                for values in ranked
+            for family in nulls["families"]:
+                rng = np.random.default_rng(seed)
+                drawn = _draw(ranked[0], own, family, nulls, rng, distances)
+                self.of_binding[family, method] = drawn
+                if family == nulls["families"][0]:
+                    # from the same stream, or both maps would be turned the same way
+                    drawn = _draw(ranked[1], own, family, nulls, rng, distances)
+                    self.of_attenuation[method] = drawn
+
+
+def _draw(
+    values: NDArray,
+    own: pd.DataFrame,
+    family: str,
+    nulls: dict,
+    seed: int | np.random.Generator,
+    distances: pd.DataFrame | None,
+) -> NDArray:
+    """Draw surrogates of maps over the parcels `own`; fewer of a family that does not decide."""
+    decides = family == nulls["families"][0]
+    return draw_surrogates(
+        family,
+        values,
+        own[AXES].to_numpy(),
+        own["structure"].to_numpy(),
+        nulls["n"] if decides else nulls["n_beside"],
+        np.random.default_rng(seed),
+        procedure=nulls["procedure"],
+        distance=arrange_distances(distances, own),
+    )
+
+
+def arrange_distances(
+    distances: pd.DataFrame | None, parcels: pd.DataFrame
+) -> NDArray | None:
+    """Put given distances in the order of the parcels.
+
+    Parameters
+    ----------
+    distances : DataFrame or None
+        Millimetres as text: column region, and one column per parcel; one of the two triangles
+        is enough. Pairs that it does not have or leaves blank (of two hemispheres, say, or of
+        the subcortex) are apart as their centres are.
+    parcels : DataFrame
+        Columns region, x, y, z.
+
+    Returns
+    -------
+    array, shape (n_parcels, n_parcels), or None
+        Distances in mm; None without a table.
+
+    Raises
+    ------
+    StudyError
+        If the table has no column region, a region twice, none of these parcels, an entry that
+        is no positive number, or another distance there than back.
+    """
+    if distances is None:
+        return None
+    where = "the table of distances (nulls.distances)"
+    if "region" not in distances or distances["region"].duplicated().any():
+        raise StudyError(
+            f"{where} needs a column region that names each parcel once; it has the columns "
+            f"{', '.join(map(str, distances.columns[:5]))}, ..."
+        )
+    regions = parcels["region"].to_numpy()
+    wide = distances.set_index("region").reindex(index=regions, columns=regions)
+    given = wide.apply(pd.to_numeric, errors="coerce").to_numpy(float, copy=True)
+    unread = wide.notna().to_numpy() & ~np.isfinite(given)
+    np.fill_diagonal(given, 0)
+    apart = ~np.eye(len(given), dtype=bool)
+    both = np.isfinite(given) & np.isfinite(given.T)
+    torn = both & ~np.isclose(given, given.T)
+    # half a table is enough
+    given = np.where(np.isfinite(given), given, given.T)
+    has = np.isfinite(given)
+    faults = {
+        "is no number": unread & apart,
+        "is not above 0 mm": has & apart & (given <= 0),
+        "differs from the way back": torn,
+    }
+    for fault, cells in faults.items():
+        if cells.any():
+            first, second = np.argwhere(cells)[0]
+            raise StudyError(
+                f"{where}: the distance of {cells.sum()} pairs {fault}, first that of "
+                f"{regions[first]} and {regions[second]}. Mend the table, or leave the pairs "
+                "blank: their centres are then measured."
             )
+    if not (has & apart).any():
+        raise StudyError(
+            f"{where} names none of the {len(regions)} parcels, such as {regions[0]}; its "
+            f"regions begin {', '.join(map(str, distances['region'].head(3)))}. Use the "
+            "names of attenuation/parcels.tsv."
+        )
+    return np.where(has, given, euclidean(parcels[AXES].to_numpy()))
+
+
+def _deciding(nulls: dict, distances: pd.DataFrame | None) -> str:
+    name = name_family(nulls["families"][0], nulls["procedure"])
+    return name if distances is None else f"{name}, given distances"
 
 
 def _judge_scope(
@@ -306,12 +420,13 @@ def _judge_scope(
 ) -> dict:
     """Judge one scope by one method; subjects with too few of its parcels are left out of n."""
     able = np.isfinite(of_subjects[:, inside]).sum(axis=1) >= MIN_PARCELS
+    deciding = next(iter(surrogates.of_binding))[0]
     found = asdict(
         correspond(
             of_subjects[able][:, inside],
             own["binding"].to_numpy()[inside],
             own["structure"].to_numpy()[inside],
-            surrogates.of_binding[method][:, inside],
+            surrogates.of_binding[deciding, method][:, inside],
             nulls_of_attenuation=surrogates.of_attenuation[method][:, inside],
             n_permutations=tests["n_permutations"],
             level=tests["level"],
@@ -321,6 +436,17 @@ def _judge_scope(
             rng=rng,
         )
     )
+    beside = {f"p_{deciding}": found["p_map"], f"null_sd_{deciding}": found["null_sd"]}
+    for (family, drawn_for), nulls in surrogates.of_binding.items():
+        if drawn_for == method and family != deciding:
+            null_r = within_r(
+                nulls[:, inside],
+                average_subjects(of_subjects[able][:, inside]),
+                own["structure"].to_numpy()[inside],
+                method == "spearman",
+            )
+            beside[f"p_{family}"] = float(two_sided_p(found["r"], null_r))
+            beside[f"null_sd_{family}"] = float(null_r.std(ddof=1))
     return {
         "effect": found.pop("r"),
         "mean_r": np.tanh(found.pop("mean_z")),
@@ -329,6 +455,7 @@ def _judge_scope(
         "statistic": found.pop("t_subject"),
         "n": found.pop("n_subjects"),
         **found,
+        **beside,
     }
 
 

@@ -8,10 +8,13 @@ coverage is measured against.
 
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 AXES = {"x": 0, "y": 1, "z": 2}
 CLAUSE = re.compile(r"^([xyz])\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)$")
@@ -65,7 +68,7 @@ class Weights:
     including what lies outside the grid.
     """
 
-    matrix: sparse.csr_array
+    matrix: "sparse.csr_array"
     total: NDArray
 
 
@@ -208,6 +211,8 @@ def weigh(cloud: Cloud, affine: NDArray, shape: tuple[int, int, int]) -> Weights
     voxel = _nearest(cloud.points, affine)
     inside = np.all((voxel >= 0) & (voxel < shape), axis=1)
     flat = np.ravel_multi_index(tuple(voxel[inside].T), shape)
+    from scipy import sparse
+
     matrix = sparse.coo_array(
         (cloud.weight[inside], (cloud.region[inside], flat)),
         shape=(len(cloud.names), int(np.prod(shape))),

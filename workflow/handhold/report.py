@@ -39,7 +39,8 @@ TESTS = {
 SHOWN = {
     "Q1": "n effect interval hedges_g p_fwe bf10 verdict",
     "Q2": (
-        "receptor contrast scope method n n_parcels effect null_band p_map p_subject p "
+        "receptor contrast scope method n n_parcels effect null_band p_map p_moran p_variogram "
+        "p_gaussian p_subject p "
         "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
     ),
     "Q3": "n effect interval skipped p_fwe bf10 verdict",
@@ -48,7 +49,8 @@ SHOWN = {
         "detectable_r verdict"
     ),
     "Q5": (
-        "label contrast n_parcels effect null_band p_fwe difference p_difference_fwe r_with_target "
+        "label contrast n_parcels effect null_band p_fwe p_fwe_moran p_fwe_variogram "
+        "p_fwe_gaussian difference p_difference_fwe r_with_target "
         "r_with_y vif verdict"
     ),
 }

@@ -37,7 +37,9 @@ _VALIDATOR = jsonschema.validators.extend(
 
 def schema() -> dict:
     """Return the JSON schema of the configuration."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    # libyaml, where it is there, takes a tenth of the time that Python's parser does
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=loader)
 
 
 def resolve(config: dict) -> dict:
@@ -183,6 +185,12 @@ def _contradictions(config: dict) -> list[str]:
         faults += _rating_contradictions(config)
     if config["source"] == "bids" and "events" in config:
         faults += _events_contradictions(config["events"], config["contrasts"])
+        used = "events" in config.get("ratings", {}) or config["glm"]["single_trials"]
+        if "rating" in config["events"] and not used:
+            faults.append(
+                "events.rating has no effect without ratings.events (relief from these ratings) "
+                "or glm.single_trials (ratings beside the trials)"
+            )
     names = [contrast["name"] for contrast in config["contrasts"]]
     faults += [
         f"contrasts: the name {name} is given {names.count(name)} times"

@@ -1,6 +1,8 @@
 """A study as the workflow sees it: configuration, subjects, maps; walked once at parse time."""
 
 import ast
+import math
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from handhold import (
 )
 from handhold.errors import StudyError
 from handhold.io import COLUMNS, read_table
+from handhold.runs import name_run
 
 PACKAGE = Path(__file__).parent
 SCRIPTS = PACKAGE.parent / "scripts"
@@ -28,11 +31,6 @@ SCRIPTS = PACKAGE.parent / "scripts"
 BATCH = 8
 RUN_FILES = ("bold", "mask", "confounds", "events", "sidecar")
 NO_RUNS = pd.DataFrame(columns=["subject", "session", "run", *RUN_FILES])
-# What later rules ask of any source: our own effect images are NaN where not measured.
-BOLD_SECTIONS = {
-    "unit": "% signal change",
-    "maps": {"rename": {"condition": {}}, "zero_is_missing": False},
-}
 RECEPTOR_COLUMNS = (
     "receptor",
     "label",
@@ -110,13 +108,17 @@ class Study:
 
     @property
     def batches(self) -> dict[str, list[str]]:
-        """Labels of the subjects whose designs are made together, by the name of the batch."""
-        labels = list(self.labels)
-        starts = range(0, len(labels), BATCH)
-        return {
-            f"{n:04d}": labels[start : start + BATCH]
-            for n, start in enumerate(starts, start=1)
-        }
+        """Labels of the subjects whose designs are made together, by the name of the batch.
+
+        By a checksum of the label, and their number by powers of two: where a subject comes or
+        goes, the others stay with theirs.
+        """
+        n_batches = 2 ** max(0, math.ceil(math.log2(len(self.labels) / BATCH)))
+        batches: dict[str, list[str]] = {}
+        for label in self.labels:
+            batch = zlib.crc32(label.encode()) % n_batches
+            batches.setdefault(f"{batch:04d}", []).append(label)
+        return batches
 
     @property
     def source(self) -> str:
@@ -147,7 +149,13 @@ class Study:
     def files(self, labels: list[str], kinds: tuple[str, ...]) -> list[str]:
         """List the files of these kinds (columns of `runs`) of some subjects."""
         rows = self.runs_of(labels)
-        return [path for kind in kinds for path in rows[kind].dropna().unique()]
+        paths = [path for kind in kinds for path in rows[kind].dropna().unique()]
+        if "confounds" in kinds and "compcor" in self.config["confounds"]["strategy"]:
+            # what a component was made from stands beside the table
+            paths += [
+                f"{Path(path).with_suffix('.json')}" for path in rows["confounds"]
+            ]
+        return paths
 
     def paths(self, subject: str) -> list[str]:
         """Every image file that a subject's region means are read from, the .hdr of an .img too."""
@@ -174,7 +182,13 @@ class Study:
             maps.get("table"),
             None if self.rated_by_trial else rated.get("table"),
         ]
-        return [table for table in tables if table]
+        return [table for table in tables if table] + self.distances
+
+    @property
+    def distances(self) -> list[str]:
+        """The table of distances between parcels, or nothing: straight lines then count."""
+        given = self.config["nulls"].get("distances")
+        return [str(Path(self.config["data_root"], given))] if given else []
 
 
 def open_study(config: dict) -> Study:
@@ -195,7 +209,7 @@ def open_study(config: dict) -> Study:
     else:
         _require_maps(receptors)
         rated = _rated(source)
-    return Study(
+    study = Study(
         resolved,
         source.config,
         folder,
@@ -207,6 +221,9 @@ def open_study(config: dict) -> Study:
         files,
         citations,
     )
+    for path in study.distances:
+        read_table(path, "nulls.distances")
+    return study
 
 
 def _open_maps(config: dict, folder: str) -> Source:
@@ -224,7 +241,8 @@ def _open_bids(config: dict, folder: str) -> Source:
     paths = {
         name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")
     }
-    config = {**config, "bids": {**config["bids"], **paths}, **BOLD_SECTIONS}
+    config = {**config, "bids": {**_plain(config["bids"]), **paths}}
+    config |= _sections_of_bold(config["events"])
     index = bids.index_runs(config["bids"])
     trials = events.tidy_runs(read_runs(index.runs), config["events"])
     policy = config["bids"]["incomplete_runs"]
@@ -245,7 +263,7 @@ def _open_bids(config: dict, folder: str) -> Source:
 def read_runs(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
     """Read the events of every run that has some, by (subject, session, run)."""
     return {
-        key: bids.read_events(path, events.name_run(*key))
+        key: bids.read_events(path, name_run(*key))
         for key, path in zip(events.run_keys(runs), runs["events"], strict=True)
         if isinstance(path, str)
     }
@@ -283,9 +301,11 @@ def _not_analysed(trials: events.Trials, contrasts: list[dict]) -> pd.DataFrame:
 
 def _open_simulated(config: dict, folder: str) -> Source:
     """Describe the simulated dataset, before it is there, as any other dataset is described."""
+    _require_simulated(config["contrasts"])
     cohort = simulate.cohort_of(config["simulate"], config["seed"])
     root = f"{folder}/simulated"
-    config = {**config, **simulate_bids.describe(cohort, root), **BOLD_SECTIONS}
+    config = {**config, **simulate_bids.describe(cohort, root)}
+    config |= _sections_of_bold(config["events"])
     if cohort.ratings == "trial":
         config["ratings"]["events"] = {"cue": "threat"}
         config = _with_rated_trials(config, folder)
@@ -304,6 +324,49 @@ def _open_simulated(config: dict, folder: str) -> Source:
 
 
 _SOURCES = {"maps": _open_maps, "bids": _open_bids, "simulated": _open_simulated}
+
+
+def _sections_of_bold(of_events: dict) -> dict:
+    """Return what later rules ask of any source; our own images are NaN where not measured."""
+    return {
+        "unit": "% signal change",
+        "maps": {
+            "rename": {"condition": of_events["rename"]},
+            "zero_is_missing": False,
+        },
+    }
+
+
+def _plain(section: dict) -> dict:
+    """Return the section bids with labels as file names have them, without `ses-` or `res-`."""
+    entities = {
+        "session": "ses-",
+        "resolution": "res-",
+        "space": "space-",
+        "task": "task-",
+    }
+    labels = {
+        key: section[key].removeprefix(prefix)
+        for key, prefix in entities.items()
+        if key in section
+    }
+    return {**section, **labels}
+
+
+def _require_simulated(contrasts: list[dict]) -> None:
+    """Refuse contrasts of conditions that are not simulated, before anyone is."""
+    faults = [
+        f"{contrast['name']}: {contrast.get(side, 'none')} is no {side} condition; "
+        f"{spec.advise(str(contrast.get(side)), list(simulate.CONDITIONS))}"
+        for contrast in contrasts
+        for side in ("baseline", "held")
+        if contrast.get(side) not in simulate.CONDITIONS
+    ]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise StudyError(
+            f"contrasts of a simulated study (alone, stranger, partner):\n{listed}"
+        )
 
 
 def _rooted(config: dict, *names: str) -> dict:

@@ -24,7 +24,8 @@ SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
 SHARES |= {"largest_high_pass_loss"}
 CORRELATIONS = {
     *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
-    *("null_low", "null_high", "null_sd", "loo_low", "loo_high", "detectable_r"),
+    *("null_low", "null_high", "null_sd", "null_sd_moran", "null_sd_variogram"),
+    *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
     "largest_r_motion",
 }
 EFFECTS = {
@@ -54,6 +55,13 @@ LABELS = {
     "p_tost": "p (TOST)",
     "p_naive": "p (naive)",
     "p_map": "p (map null)",
+    "p_moran": "p (Moran)",
+    "p_variogram": "p (variogram)",
+    "p_gaussian": "p (Gaussian)",
+    "p_fwe_moran": "p (FWE, Moran)",
+    "p_fwe_variogram": "p (FWE, variogram)",
+    "p_fwe_gaussian": "p (FWE, Gaussian)",
+    "null_method": "Nulls that decide",
     "p_map_of_attenuation": "p (attenuation nulled)",
     "p_subject": "p (subject null)",
     "p_spearman": "p (Spearman)",

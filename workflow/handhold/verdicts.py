@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from handhold.families import other_families
+
 SUPPORTED, AGAINST, INCONCLUSIVE, NOT_RUN = (
     "supported",
     "evidence against",
@@ -268,9 +270,12 @@ def answer_correspondence(
         INCONCLUSIVE: f"Whether attenuation ({contrast}) follows {label} binding is open.",
     }[row["verdict"]]
     reason = (
-        f"{row['reason']}: both nulls have to pass; the map null gives {_p(row['p_map'])}, "
-        f"the subject null {_p(row['p_subject'])}"
+        f"{row['reason']}: both nulls have to pass; the map null ({row['null_method']}, which "
+        f"decides) gives {_p(row['p_map'])}, the subject null {_p(row['p_subject'])}"
     )
+    beside = [f"{name} {_p(p)}" for name, p in other_families(row, "p").items()]
+    if beside:
+        reason += f". Beside it, other map nulls: {', '.join(beside)}"
     return _answer("Q2", row["verdict"], sentence, reason, row.to_frame().T)
 
 
@@ -328,8 +333,12 @@ def answer_specificity(
     reason += (
         f". Over {int(target['n_parcels'])} parcels, the other maps explain "
         f"R2 = {_share(target['r_squared'])} of the target, which "
-        f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis"
+        f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis. "
+        f"{target['null_method']} nulls decide (family-wise {_p(target['p_fwe'])} for the target)"
     )
+    beside = [f"{name} {_p(p)}" for name, p in other_families(target, "p_fwe").items()]
+    if beside:
+        reason += f"; beside it, {', '.join(beside)}"
     return _answer("Q5", verdict, sentence, reason, own[own["target"]])
 
 

@@ -25,6 +25,7 @@ rule test_correspondence:
     input:
         attenuation=rules.attenuate.output.parcels,
         parcels=rules.select_parcels.output,
+        distances=STUDY.distances,
         code=code_of("test_correspondence"),
     output:
         tests=table("tests/correspondence"),
@@ -33,7 +34,7 @@ rule test_correspondence:
         f"{OUT}/logs/test_correspondence.txt",
     params:
         tests=choose("tests", "level", "n_permutations", "smallest_r", "bayes_scale"),
-        nulls=choose("nulls", "n", "procedure"),
+        nulls=choose("nulls", "families", "n", "n_beside", "procedure"),
         verdicts=CONFIG["verdicts"],
         seed=CONFIG["seed"],
         null_seed=null_seed(),

@@ -1,6 +1,7 @@
 """From BOLD to one effect and one variance image per cell (source bids and simulated)."""
 
 if len(STUDY.runs):
+    IMAGES = image_names(OUT, "{label}", CONFIG["bids"], STUDY.cells)
 
     rule design_runs:
         """What does each run's model look like, and can it be estimated?"""
@@ -21,7 +22,12 @@ if len(STUDY.runs):
                 STUDY.batches[wildcards.batch]
             ).to_dict("list"),
             events=CONFIG["events"],
-            glm=CONFIG["glm"],
+            glm=choose(
+                "glm",
+                *("hrf", "drift", "high_pass_s", "oversampling", "min_onset_s"),
+                *("slice_time_ref", "peak_duration_s", "single_trials"),
+                *("warn_vif", "max_vif"),
+            ),
             confounds=CONFIG["confounds"],
         script:
             "../scripts/design_runs.py"
@@ -49,11 +55,14 @@ if len(STUDY.runs):
             images=lambda wildcards: STUDY.files([wildcards.label], ("bold", "mask")),
             code=code_of("fit_subject"),
         output:
-            **image_names(OUT, "{label}", CONFIG["bids"], STUDY.cells),
+            **IMAGES,
+            sidecars=[
+                f"{path.removesuffix('.nii.gz')}.json" for path in IMAGES.values()
+            ],
         log:
             f"{OUT}/logs/fit_subject/{{label}}.txt",
         params:
-            runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+            runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("records"),
             cells=STUDY.cells,
             glm=choose(
                 "glm",
@@ -77,6 +86,7 @@ if len(STUDY.runs):
                 ),
                 rois=f"{OUT}/regions/rois.npz",
                 parcels=f"{OUT}/regions/parcels.npz",
+                effect=next(iter(IMAGES.values())),
                 code=code_of("estimate_trials"),
             output:
                 rois=table("trials/sub-{label}_rois"),
@@ -86,6 +96,8 @@ if len(STUDY.runs):
             params:
                 runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
                 events=CONFIG["events"],
+                glm=choose("glm", "min_onset_s", "slice_time_ref"),
+                min_coverage=CONFIG["regions"]["min_coverage"],
             script:
                 "../scripts/estimate_trials.py"
 
@@ -104,6 +116,7 @@ if len(STUDY.runs):
             params:
                 runs=STUDY.runs.to_dict("list"),
                 events=CONFIG["events"],
+                glm=choose("glm", "min_onset_s", "slice_time_ref"),
                 cue=rated_cue(CONFIG["ratings"]),
             script:
                 "../scripts/collect_ratings.py"

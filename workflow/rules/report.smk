@@ -207,6 +207,7 @@ rule draw_correspondence:
     params:
         contrast=PRIMARY,
         method=CONFIG["nulls"]["method"],
+        families=CONFIG["nulls"]["families"],
         unit=CONFIG["unit"],
         act=CONFIG["act"],
         receptor="{label} ({unit})".format(**STUDY.receptors.iloc[0]),

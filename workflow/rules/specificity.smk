@@ -7,6 +7,7 @@ if CONFIG["receptors"]["panel"]:
         input:
             parcels=rules.select_parcels.output,
             receptors=rules.read_receptors.output.parcels,
+            distances=STUDY.distances,
             code=code_of("test_specificity"),
         output:
             table("tests/specificity"),
@@ -17,7 +18,11 @@ if CONFIG["receptors"]["panel"]:
                 "list"
             ),
             level=CONFIG["tests"]["level"],
-            nulls=choose("nulls", "n", "procedure", "method", "min_parcels"),
+            nulls=choose(
+                "nulls",
+                *("families", "n", "n_beside"),
+                *("procedure", "method", "min_parcels"),
+            ),
             verdicts=CONFIG["verdicts"],
             null_seed=null_seed(),
         script:

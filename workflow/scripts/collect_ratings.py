@@ -3,14 +3,15 @@ from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
 from handhold.events import trial_ratings
-from handhold.firstlevel import measure_runs, read_trials
 from handhold.io import write_results
+from handhold.trials import measure_runs, read_trials
 
 speak_plainly(snakemake.log[0])
-runs = measure_runs(pd.DataFrame(snakemake.params.runs))
-trials = read_trials(runs, snakemake.params.events)
+chosen = snakemake.params
+runs = measure_runs(pd.DataFrame(chosen.runs), chosen.glm)
+trials = read_trials(runs, chosen.events, chosen.glm["min_onset_s"])
 
-conditions, trials = trial_ratings(trials, cue=snakemake.params.cue)
+conditions, trials = trial_ratings(trials, cue=chosen.cue)
 
 write_results(conditions, snakemake.output.conditions[0])
 write_results(trials, snakemake.output.trials[0])

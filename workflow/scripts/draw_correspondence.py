@@ -15,7 +15,11 @@ test = tests[
     & (tests["method"] == chosen.method)
     & (tests["contrast"] == chosen.contrast)
 ].iloc[0]
-null_r = np.load(snakemake.input.nulls)[f"{chosen.contrast} {chosen.method}"]
+with np.load(snakemake.input.nulls) as arrays:
+    null_r = {
+        family: arrays[f"{chosen.contrast} {chosen.method} {family}"]
+        for family in chosen.families
+    }
 
 figure = figures.draw_correspondence(
     *(parcels[name].to_numpy() for name in ("binding", "group", "structure")),

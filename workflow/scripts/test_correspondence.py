@@ -1,7 +1,7 @@
 from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
-from handhold.io import read_results, write_arrays, write_results
+from handhold.io import read_distances, read_results, write_arrays, write_results
 from handhold.parcels import assess_correspondence
 from handhold.spec import random_stream
 from handhold.verdicts import judge_correspondence
@@ -14,6 +14,7 @@ table, null_r = assess_correspondence(
     nulls=snakemake.params.nulls,
     null_seed=snakemake.params.null_seed,
     rng=random_stream(snakemake.params.seed, snakemake.rule),
+    distances=read_distances(snakemake.input.distances),
 )
 write_results(
     judge_correspondence(table, snakemake.params.verdicts), snakemake.output.tests[0]

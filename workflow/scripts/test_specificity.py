@@ -2,7 +2,7 @@ import pandas as pd
 from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
-from handhold.io import read_results, write_results
+from handhold.io import read_distances, read_results, write_results
 from handhold.parcels import assess_specificity
 from handhold.verdicts import judge_rows
 
@@ -14,6 +14,7 @@ table = assess_specificity(
     level=snakemake.params.level,
     nulls=snakemake.params.nulls,
     null_seed=snakemake.params.null_seed,
+    distances=read_distances(snakemake.input.distances),
 )
 write_results(
     judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]
