@@ -309,6 +309,10 @@ def _open_simulated(config: dict, folder: str) -> Source:
     if cohort.ratings == "trial":
         config["ratings"]["events"] = {"cue": "threat"}
         config = _with_rated_trials(config, folder)
+    else:
+        asked = dict(sources.cells_of(config["contrasts"]))
+        wide = config["ratings"]["wide"].items()
+        config["ratings"]["wide"] = {name: own for name, own in wide if name in asked}
     runs = simulate_bids.runs_table(cohort, root)
     manifest = sources.Manifest(_effects(config, folder, runs), _stack([]))
     written = Simulated(
