@@ -84,6 +84,7 @@ def by_hand(folder: Path, config: dict, nulls: str | None) -> None:
     binding = masker.transform(str(root / "receptor.nii.gz")).ravel()
     r = np.corrcoef(attenuation, binding)[0, 1]
     report = {"r": r, "n_parcels": len(binding)}
+    report["cpu_to_r"] = time.process_time()
     if nulls:
         sys.path.append(nulls)
         from brainsmash.mapgen.base import Base
