@@ -269,6 +269,7 @@ class Line:
             self.subjects,
             excluded=[],
             rename={},
+            source="simulated",
         )
 
     def bind(self) -> dict[str, pd.DataFrame]:
