@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from handhold import spec
 from handhold.errors import StudyError
-from handhold.sources import file_label, list_images, plain_subject, require_files
+from handhold.sources import (
+    cells_of,
+    file_label,
+    list_images,
+    plain_subject,
+    require_files,
+)
 
 CELLS = [(c, q) for c in ("alone", "partner") for q in ("threat", "safe")]
 PARTNER = [{"name": "partner", "baseline": "alone", "held": "partner"}]
@@ -456,3 +462,14 @@ def test_a_bids_label_is_its_own_file_name(subject):
 @given(one=st.text(max_size=8), other=st.text(max_size=8))
 def test_different_labels_have_different_file_names(one, other):
     assert (file_label(one) == file_label(other)) == (one == other)
+
+
+def test_contrasts_name_their_cells_in_order():
+    contrasts = [
+        {"name": "a", "baseline": "alone", "held": "partner"},
+        {"name": "b", "baseline": "stranger", "held": "partner"},
+    ]
+    assert cells_of(contrasts) == [
+        *(("alone", "threat"), ("alone", "safe"), ("partner", "threat")),
+        *(("partner", "safe"), ("stranger", "threat"), ("stranger", "safe")),
+    ]

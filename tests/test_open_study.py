@@ -1,0 +1,82 @@
+"""A study from BOLD as the workflow sees it at parse time, before any file is there."""
+
+import pytest
+
+from handhold.errors import StudyError
+from handhold.study import open_study
+
+STUDY = {
+    "study": "opened",
+    "title": "Opened",
+    "source": "simulated",
+    "seed": 1,
+    "simulate": {"n_subjects": 20},
+    "contrasts": [{"name": "partner", "baseline": "alone", "held": "partner"}],
+    "receptors": {"target": "MOR_modelled"},
+}
+
+
+def test_every_person_and_needed_cell_is_in_the_manifest():
+    study = open_study(STUDY)
+    assert len(study.manifest.subjects) == 20
+    assert study.cells == [
+        *(("alone", "threat"), ("alone", "safe")),
+        *(("partner", "threat"), ("partner", "safe")),
+    ]
+    assert len(study.manifest.images) == 20 * 4
+    assert len(study.runs) == 20 * 3
+    assert study.rated == ("partner",)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "fault"),
+    [
+        (
+            {"name": "p", "baseline": "Alone", "held": "partner"},
+            "p: Alone is no baseline condition; did you mean alone?",
+        ),
+        (
+            {"name": "p", "baseline": "alone", "held": "partnr"},
+            "p: partnr is no held condition; did you mean partner?",
+        ),
+        (
+            {"name": "p", "image": "x", "direction": "baseline_minus_held"},
+            "p: none is no baseline condition",
+        ),
+    ],
+)
+def test_contrasts_of_what_is_not_simulated_are_refused_before_anyone_is(
+    contrast, fault
+):
+    with pytest.raises(StudyError, match="contrasts of a simulated study") as caught:
+        open_study({**STUDY, "contrasts": [contrast]})
+    assert fault in str(caught.value)
+
+
+def test_a_batch_keeps_its_people_when_another_comes():
+    def batches(n):
+        found = open_study({**STUDY, "simulate": {"n_subjects": n}})
+        held = [label for own in found.batches.values() for label in own]
+        assert sorted(held) == sorted(found.labels)
+        assert all(found.batch_of(label) for label in found.labels)
+        return {label: found.batch_of(label) for label in found.labels}
+
+    twenty = batches(20)
+    assert batches(21).items() >= twenty.items()
+    assert len(set(twenty.values())) > 1
+    assert set(batches(3).values()) == {"0000"}
+
+
+def test_what_components_were_made_from_is_an_input_where_they_are_taken():
+    compcor = {
+        "confounds": {"strategy": ["motion", "compcor", "high_pass"]},
+        "glm": {"drift": "none"},
+    }
+    for config, wanted in ((STUDY, 0), ({**STUDY, **compcor}, 3)):
+        files = open_study(config).files(["01"], ("confounds",))
+        assert sum(path.endswith("_timeseries.json") for path in files) == wanted
+        assert sum(path.endswith("_timeseries.tsv") for path in files) == 3
+
+
+def test_words_of_the_events_are_those_of_the_ratings():
+    assert open_study(STUDY).config["maps"]["rename"]["condition"] == {}
