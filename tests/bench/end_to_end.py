@@ -6,8 +6,7 @@ after the other: the product by `snakemake --cores 2`, from designs to tests/cor
 start-up of every job included; and a script by hand, one process: FirstLevelModel (AR(1)) per
 subject over three runs, effect and variance of six cells, region means by NiftiLabelsMasker,
 attenuation, correlation with the receptor map and, with the folder in which brainsmash is
-installed, as many surrogate maps as the product draws for each of its nulls. Both get one BLAS
-thread a process.
+installed, 1,000 surrogate maps. Both get one BLAS thread a process.
 
 --job measures the jobs of one subject alone (for fullsize.yaml, the whole of which takes 4 GB).
 --scaling runs the product on small studies that differ in subjects and volumes.
@@ -35,6 +34,9 @@ STEP_S = 0.2
 # Subjects and trials per cue and run of --scaling, at 4 mm: 15 trials are 216 volumes.
 STUDIES = [(4, 15), (8, 15), (16, 15), (8, 8), (8, 30)]
 MIN_VOXELS = 5
+# By brainsmash, of one map; the product draws 9,999 of each map for each of its two methods,
+# which would take brainsmash most of an hour.
+N_SURROGATES = 1000
 
 
 # --- by hand ---------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def by_hand(folder: Path, config: dict, nulls: str | None) -> None:
         inside = np.unique(values)[1:]
         centres = [np.argwhere(values == code).mean(axis=0) for code in inside]
         distance = cdist(*[nib.affines.apply_affine(common.affine, centres)] * 2)
-        surrogates = Base(attenuation, distance, seed=1)(n=choices["nulls"]["n"])
+        surrogates = Base(attenuation, distance, seed=1)(n=N_SURROGATES)
         null_r = [np.corrcoef(each, binding)[0, 1] for each in surrogates]
         n_extreme = np.sum(np.abs(null_r) >= abs(r))
         report["p"] = (1 + n_extreme) / (1 + len(null_r))
