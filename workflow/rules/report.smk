@@ -290,7 +290,7 @@ rule record_provenance:
         f"{OUT}/logs/record_provenance.txt",
     params:
         config=STUDY.resolved,
-        source=STUDY.source,
+        source=lambda wildcards: STUDY.source,
         versions=software_versions(),
     script:
         "../scripts/record_provenance.py"

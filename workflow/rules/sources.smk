@@ -13,7 +13,6 @@ if CONFIG["source"] == "simulated":
         params:
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],
-            folder=STUDY.simulated.folder,
         script:
             "../scripts/simulate_dataset.py"
 
@@ -29,7 +28,6 @@ if CONFIG["source"] == "simulated":
         params:
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],
-            folder=STUDY.simulated.folder,
             index=lambda wildcards: list(STUDY.labels).index(wildcards.label),
         script:
             "../scripts/simulate_subject.py"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
@@ -6,4 +8,4 @@ from handhold.simulate_bids import write_shared
 
 speak_plainly(snakemake.log[0])
 chosen = snakemake.params
-write_shared(cohort_of(chosen.cohort, chosen.seed), chosen.folder)
+write_shared(cohort_of(chosen.cohort, chosen.seed), Path(snakemake.output[0]).parent)
