@@ -425,21 +425,3 @@ def test_spearman_needs_nulls_of_the_ranks():
     of_ranks, of_values = np.mean(rejected, axis=0)
     error = np.sqrt(0.05 * 0.95 / 200)
     assert of_ranks < 0.05 + 3 * error < of_values
-
-
-def test_fields_across_the_border_make_the_map_null_too_narrow(brain):
-    """A known weakness, kept in sight.
-
-    Where both maps run on from the cortex into the subcortex, chance
-    correlations of the two structures go together, and nulls drawn apart do not.
-    """
-    distance = np.linalg.norm(brain[:, np.newaxis] - brain, axis=-1)
-    smooth = np.exp(-((distance / 40) ** 2)) + 1e-6 * np.eye(N_PARCELS)
-    root, rejected = np.linalg.cholesky(smooth), []
-    for seed in range(N_WORLDS):
-        rng = np.random.default_rng(seed)
-        group, binding = (root @ rng.standard_normal((N_PARCELS, 2))).T
-        nulls = moran_by_structure(binding, brain, STRUCTURE, N_NULLS, rng)
-        r = within_r(binding, group, STRUCTURE)
-        rejected.append(two_sided_p(r, within_r(nulls, group, STRUCTURE)) <= 0.05)
-    assert BOUND < np.mean(rejected) < 0.2
