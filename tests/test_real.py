@@ -24,6 +24,8 @@ from handhold.images import read_volume
 from handhold.tracking import assess_coupling, assess_tracking
 from handhold.verdicts import RULES, SUPPORTED, Evidence, judge
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 MOR = "pet/MU_carfentanil_hc204_kantonen.nii"
 N_DRAWS = 9999

@@ -372,6 +372,7 @@ def assert_same_tables(checkout: Checkout, study: str) -> None:
         assert one.read_bytes() == other.read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_effects_read_as_maps_give_the_same_tests(checkout, registry):
     manifest = checkout.table("manifest")
     manifest[["subject", "condition", "cue", "image", "variance_image"]].to_csv(
@@ -399,6 +400,7 @@ def test_the_effects_read_as_maps_give_the_same_tests(checkout, registry):
     assert_same_tables(checkout, "as_maps")
 
 
+@pytest.mark.slow
 def test_the_dataset_read_as_bids_gives_the_same_tests(checkout, registry, monkeypatch):
     five = as_bids(participant_label=["01", "sub-02", "03", "04", "05"])
     checkout.run(five, "--until", "fit_subject")
@@ -445,6 +447,7 @@ def test_an_incomplete_run_is_refused_or_counted(checkout, without_events, monke
         assert counted["reason"].str.contains("events").any()
 
 
+@pytest.mark.slow
 def test_excluded_people_are_counted_in_the_results(checkout, registry, without_events):
     config = as_bids(incomplete_runs="drop_subject")
     checkout.run(config, "--until", "list_exclusions", "test_attenuation")
@@ -475,6 +478,7 @@ def test_a_simulated_study_may_leave_a_hand_out():
     assert relief["relief"].to_numpy() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_ratings_of_trials_become_relief(checkout):
     """As many ratings as threat trials, averaged: the simulator knows their means."""
     config = changed(
@@ -498,6 +502,7 @@ def test_ratings_of_trials_become_relief(checkout):
 # Last, since the study is behind its files afterwards.
 
 
+@pytest.mark.slow
 def test_a_truncated_bold_is_named_and_leaves_no_half_image(checkout):
     folder = checkout.results() / "simulated" / simulate_bids.DERIVATIVES / "sub-05"
     bold = next(folder.rglob("*run-2*_desc-preproc_bold.nii.gz"))
