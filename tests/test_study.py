@@ -430,7 +430,9 @@ def without_events(checkout):
     (checkout.folder / path.name).rename(path)
 
 
-def test_an_incomplete_run_is_refused_or_counted(checkout, without_events, monkeypatch):
+def test_an_incomplete_run_is_refused_or_counted(
+    checkout, registry, without_events, monkeypatch
+):
     monkeypatch.chdir(checkout.folder)
     with pytest.raises(StudyError, match="sub-06 run-2"):
         open_study(as_bids(incomplete_runs="refuse"))
