@@ -131,6 +131,7 @@ LAYERS = {
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "design", "glm"),
+        *("regression", "reliability", "mixed", "within"),
     },
     # Files, figures, pages.
     "edge": {
