@@ -131,7 +131,7 @@ LAYERS = {
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "design", "glm"),
-        *("regression", "reliability", "mixed", "within"),
+        *("regression", "reliability", "within"),
     },
     # Files, figures, pages.
     "edge": {

@@ -27,7 +27,7 @@ def relieve(
     excluded: list[str],
     rename: dict[str, str],
 ) -> pd.DataFrame:
-    """Compute relief per subject and contrast.
+    """Compute relief per subject and contrast; repeated ratings are averaged first.
 
     Parameters
     ----------
@@ -55,15 +55,64 @@ def relieve(
         With all faults at once: unknown columns, duplicates, ratings of unknown people, people
         without rating, values that are not numbers, contrasts that no rating covers.
     """
+    scores, covered = _scores(
+        table, ratings, contrasts, subjects, excluded=excluded, rename=rename
+    )
+    return _relief(scores, covered, ratings, subjects)
+
+
+def relieve_repeats(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    subjects: list[str],
+    *,
+    excluded: list[str],
+    rename: dict[str, str],
+) -> pd.DataFrame:
+    """Compute relief as often as ratings were repeated, for its reliability.
+
+    The ratings of each condition are dealt in turn, in the order of the rows, to as many
+    repeats as the condition with the fewest ratings has. Takes what `relieve` does, raises
+    what it raises, and returns subject, contrast, repeat (1, 2, ...) and relief; a single
+    repeat where a condition was rated once.
+    """
+    scores, covered = _scores(
+        table, ratings, contrasts, subjects, excluded=excluded, rename=rename
+    )
+    rated = scores.groupby(["subject", "of"])
+    n_repeats, dealt = rated.size().min(), rated.cumcount()
+    pieces = [
+        _relief(scores[dealt % n_repeats == i], covered, ratings, subjects).assign(
+            repeat=i + 1
+        )
+        for i in range(n_repeats)
+    ]
+    return pd.concat(pieces, ignore_index=True)[
+        ["subject", "contrast", "repeat", "relief"]
+    ]
+
+
+def _scores(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    subjects: list[str],
+    *,
+    excluded: list[str],
+    rename: dict[str, str],
+) -> tuple[pd.DataFrame, list[dict]]:
+    """Return the ratings (subject, of, repeat, score) and the contrasts that they cover."""
     _require_columns(table, ratings)
     people = table[ratings["subject"]].map(plain_subject, na_action="ignore")
     table = table.assign(**{ratings["subject"]: people})[~people.isin(excluded)]
     scores, covered = _SHAPES[_form(ratings)](table, ratings, contrasts, rename)
     faults = [
         *_unknown_people(scores, subjects),
-        *_duplicates(scores),
+        *_duplicates(scores, ratings),
         *_not_numbers(scores),
         *_missing(scores, subjects),
+        *_blank_repeats(scores, ratings),
     ]
     faults += _unknown_conditions(contrasts, ratings)
     faults += _misspelled_conditions(table, contrasts, covered, ratings, rename)
@@ -78,9 +127,17 @@ def relieve(
             f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
             "Mend the table, or exclude a subject with its reason in maps.exclude_column."
         )
+    return scores.assign(score=scores["score"].astype(float)), covered
+
+
+def _relief(
+    scores: pd.DataFrame, covered: list[dict], ratings: dict, subjects: list[str]
+) -> pd.DataFrame:
+    """Average the ratings of each condition and take the differences."""
     wide = (
-        scores.assign(score=lambda rows: rows["score"].astype(float))
-        .pivot(index="subject", columns="of", values="score")
+        scores.groupby(["subject", "of"], sort=False)["score"]
+        .mean()
+        .unstack("of")
         .loc[subjects]
     )
     pieces = [_relief_of(wide, contrast, ratings) for contrast in covered]
@@ -110,6 +167,7 @@ def _long(table, ratings, contrasts, rename):
         {
             "subject": table[ratings["subject"]],
             "of": table[columns["condition"]].map(lambda word: rename.get(word, word)),
+            "repeat": table[columns["repeat"]] if "repeat" in columns else "1",
             "score": table[columns["rating"]],
         }
     )
@@ -136,7 +194,12 @@ _SHAPES = {"long": _long, "wide": _wide, "relief": _ready}
 def _melt(table: pd.DataFrame, ratings: dict, columns: dict[str, str]) -> pd.DataFrame:
     parts = [
         pd.DataFrame(
-            {"subject": table[ratings["subject"]], "of": of, "score": table[column]}
+            {
+                "subject": table[ratings["subject"]],
+                "of": of,
+                "repeat": "1",
+                "score": table[column],
+            }
         )
         for of, column in columns.items()
     ]
@@ -222,11 +285,27 @@ def _unknown_people(scores: pd.DataFrame, subjects: list[str]) -> list[str]:
     return faults + ([f"{anonymous} ratings have no subject"] if anonymous else [])
 
 
-def _duplicates(scores: pd.DataFrame) -> list[str]:
-    repeated = scores[scores.duplicated(["subject", "of"], keep=False)]
+def _duplicates(scores: pd.DataFrame, ratings: dict) -> list[str]:
+    one = ["subject", "of", "repeat"]
+    repeated = scores[scores.duplicated(one, keep=False)]
+    named = "repeat" in ratings.get("long", {})
+    advice = "" if "long" not in ratings else "; ratings.long.repeat tells them apart"
     return [
         f"sub-{subject} has {len(rows)} ratings for {of}"
-        for (subject, of), rows in repeated.groupby(["subject", "of"], sort=False)
+        + (f", repeat {repeat}" if named else advice)
+        for (subject, of, repeat), rows in repeated.groupby(one, sort=False)
+    ]
+
+
+def _blank_repeats(scores: pd.DataFrame, ratings: dict) -> list[str]:
+    """List the blanks among repeated ratings: left out unseen, they would shift a mean."""
+    if "repeat" not in ratings.get("long", {}):
+        return []
+    blank = scores[scores["score"].isna() | scores["repeat"].isna()]
+    return [
+        f"sub-{row.subject}: the rating for {row.of}, repeat {row.repeat}, is blank; remove "
+        "the row to average the others"
+        for row in blank.itertuples()
     ]
 
 
