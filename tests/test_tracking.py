@@ -326,6 +326,8 @@ def test_whoever_carries_the_fit_is_named(rng):
     assert row["max_cook"] == pytest.approx(cook.max())
     assert row["most_influential"] == "07"
     assert row["percentage_bend"] < 0.5 < row["effect"]
+    values[2, 0] = np.nan  # who is missing shifts nobody's name
+    assert track(values, relief).loc["vACC", "most_influential"] == "07"
 
 
 # --- Q4 --------------------------------------------------------------------------------

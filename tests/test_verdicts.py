@@ -127,6 +127,22 @@ def test_a_verdict_that_another_prior_width_overturns_says_so():
     assert torn.tolist() == [True, False]
 
 
+def test_a_p_that_other_draws_could_carry_over_alpha_says_so():
+    error = np.sqrt(0.05 * 0.95 / 9999)
+    same = {"effect": 0.4, "bf10": 5.0, "n_permutations": 9999, "exact": False}
+    near = [0.05 - 1.9 * error, 0.05 + 1.9 * error]
+    far = [0.05 - 2.1 * error, 0.05 + 2.1 * error, NAN]
+    judged = judge_rows(
+        pd.DataFrame([{**same, "p": p} for p in near + far]), "p", THRESHOLDS
+    )
+    noted = judged["reason"].str.contains("Monte Carlo error")
+    assert noted.tolist() == [True, True, False, False, False]
+    exact = judge_rows(
+        pd.DataFrame([{**same, "p": 0.05, "exact": True}]), "p", THRESHOLDS
+    )
+    assert "Monte Carlo" not in exact["reason"].item()
+
+
 # --- Q2 --------------------------------------------------------------------------------
 
 

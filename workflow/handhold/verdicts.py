@@ -116,7 +116,9 @@ def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
     rows = table.to_dict("records")
     judged = [_judge_row(row, p, thresholds) for row in rows]
     reasons = [
-        reason + _prior_matters(row, p, thresholds, verdict)
+        reason
+        + _prior_matters(row, p, thresholds, verdict)
+        + _chance_matters(row, p, thresholds)
         for row, (verdict, reason) in zip(rows, judged, strict=True)
     ]
     return table.assign(verdict=[verdict for verdict, _ in judged], reason=reasons)
@@ -138,6 +140,16 @@ def _prior_matters(row: dict, p: str, thresholds: dict, verdict: str) -> str:
     }
     changed = sorted(others - {verdict})
     return f"; another width of the prior gives {', '.join(changed)}" if changed else ""
+
+
+def _chance_matters(row: dict, p: str, thresholds: dict) -> str:
+    """Say where other random permutations could turn the verdict: two standard errors."""
+    alpha, n = thresholds["alpha"], row.get("n_permutations", np.nan)
+    if row.get("exact", True) or not np.isfinite(n):
+        return ""
+    if not abs(row[p] - alpha) <= 2 * np.sqrt(alpha * (1 - alpha) / n):  # or p is nan
+        return ""
+    return "; p is within its Monte Carlo error of alpha: raise tests.n_permutations"
 
 
 def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
