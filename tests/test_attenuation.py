@@ -8,6 +8,7 @@ from scipy import stats
 from handhold.attenuation import (
     assess_attenuation,
     attenuate,
+    attenuate_repeats,
     attenuation,
     combine_runs,
     response,
@@ -30,6 +31,7 @@ PLANTED = {
 }
 TRUTH = (1.0 - 0.2) - (0.5 - 0.3)
 TESTS = {"n_permutations": 4096, "level": 0.95, "smallest_dz": 0.3, "bayes_scale": 0.7}
+TESTS |= {"sensitivity_scales": [0.7, 1.0]}
 VERDICTS = {"alpha": 0.05, "bf_against": 1 / 3, "power": 0.8}
 
 
@@ -115,6 +117,37 @@ def test_cells_and_contrast_images_can_stand_in_one_table():
     assert found == {"partner": pytest.approx(TRUTH), "ready": -0.4}
 
 
+def test_the_response_that_was_lowered_stands_beside_it():
+    effects = pd.concat([cells(), table_of([{"contrast": "diff", "effect": 0.4}])])
+    found = attenuate(effects, [PARTNER, OVER, IMAGE], ["region"])
+    expected = [1.0 - 0.2, 0.9 - 0.25, np.nan]
+    assert found["response_baseline"].tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_each_run_is_a_repeat_and_more_runs_are_dealt_in_turn(rng):
+    """Two runs of each cell are two repeats; a cell with four gives the mean of 1 and 3."""
+    first = {cell: rng.normal() for cell in PLANTED}
+    second = {cell: rng.normal() for cell in PLANTED}
+    effects = pd.concat([cells(second, run="2"), cells(first, run="1")])
+    found = attenuate_repeats(effects, [PARTNER], ["region"])
+    assert found["repeat"].tolist() == [1, 2]
+    for row, planted in zip(found.to_dict("records"), (first, second), strict=True):
+        a, b, c, d = list(planted.values())[:4]
+        assert row["attenuation"] == pytest.approx((a - b) - (c - d))
+    extra = table_of(
+        [
+            {"condition": "alone", "cue": "threat", "run": run, "effect": effect}
+            for run, effect in (("3", 10.0), ("4", 20.0))
+        ]
+    )
+    more = attenuate_repeats(pd.concat([effects, extra]), [PARTNER], ["region"])
+    alone = [planted["alone", "threat"] for planted in (first, second)]
+    moved = [(10.0 - alone[0]) / 2, (20.0 - alone[1]) / 2]
+    before = found["attenuation"].to_numpy()
+    assert more["attenuation"].to_numpy() - before == pytest.approx(moved)
+    assert attenuate_repeats(cells(), [PARTNER], ["region"])["repeat"].tolist() == [1]
+
+
 # --- Joined by name, missing where a cell is -------------------------------------------
 
 
@@ -127,7 +160,13 @@ def test_each_subject_and_region_gets_its_own(rng):
         truth[subject, region] = (a - b) - (c - d)
     effects = pd.concat(pieces, ignore_index=True)
     found = attenuate(effects, [PARTNER], ["region"])
-    assert list(found) == ["subject", "region", "contrast", "attenuation"]
+    assert list(found) == [
+        "subject",
+        "region",
+        "contrast",
+        "attenuation",
+        "response_baseline",
+    ]
     assert list(zip(found["subject"], found["region"], strict=True)) == list(truth)
     assert found["attenuation"].tolist() == pytest.approx(list(truth.values()))
     shuffled = effects.sample(frac=1, random_state=1)

@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.special import gammaln
 
 from handhold import bayes
-from handhold.bayes import correlation_bf10, ttest_bf10
+from handhold.bayes import bf10_range, correlation_bf10, ttest_bf10
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -116,3 +116,14 @@ def test_too_few_subjects_and_empty_priors_are_refused():
     ):
         with pytest.raises(ValueError, match="are needed"):
             call()
+
+
+def test_the_range_is_that_of_the_widths():
+    widths = [0.3, np.sqrt(2) / 2, 1.0, np.sqrt(2)]
+    each = [ttest_bf10(2.2, 18, width) for width in widths]
+    assert bf10_range(ttest_bf10, 2.2, 18, widths) == (min(each), max(each))
+    one = correlation_bf10(0.3, 30, 0.5)
+    assert bf10_range(correlation_bf10, 0.3, 30, [0.5]) == (one, one)
+    assert np.isnan(bf10_range(ttest_bf10, np.nan, 18, widths)).all()
+    with pytest.raises(ValueError, match="at least 1"):
+        bf10_range(ttest_bf10, 2.2, 18, [])

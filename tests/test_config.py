@@ -251,7 +251,7 @@ STRANGERS = {
     "integer": ["5000", 5000.5, True, None, float("nan"), [5000]],
     "number": ["0.9", True, None, float("nan"), float("inf"), -float("inf"), [0.9]],
     "boolean": ["true", "false", "no", 1, 0, None],
-    "array": ["aal3", {"aal3": 1}, None, [1]],
+    "array": ["aal3", {"aal3": 1}, None, [1, "x"]],
     "object": ["x", ["x"], None],
 }
 

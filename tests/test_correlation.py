@@ -12,6 +12,7 @@ from handhold.correlation import (
     fisher_interval,
     leave_one_out_range,
     pearson,
+    percentage_bend,
     skipped,
     spearman,
 )
@@ -185,6 +186,41 @@ def test_skipped_takes_ratings_that_mostly_agree(rng):
         skipped(relief, 2 * relief, rng)
     # All on one line: the centre's own search warns (and warnings are errors here).
     assert skipped(np.arange(9), 2 * np.arange(9), rng).r == pytest.approx(1)
+
+
+# The documentation of pingouin.corr draws these 30 (numpy.random.seed(123), a bivariate normal)
+# and two outliers, and prints r = 0.389 for percbend; here rounded to three places.
+PINGOUIN_X = """
+4.442 4.508 3.675 12 3.337 4.635 3.028 4.602 0.996 2.937 2.616 4.223 5.405 3.929 4.552
+5.621 5.884 3.284 3.653 4.62 5.561 4.052 3.713 1.722 2.033 5.64 2.889 3.44 2.351 2.17
+"""
+PINGOUIN_Y = """
+7.439 5.002 7.327 7.887 4.47 -8 4.389 6.167 5.183 5.324 6.107 7.398 6.767 4.5 5.69
+4.822 7.184 5.11 6.342 6.904 5.834 6.625 5.701 4.135 6.271 6.601 4.091 6.509 6.106 5.239
+"""
+
+
+def test_percentage_bend_of_a_published_example():
+    x, y = (np.array(text.split(), dtype=float) for text in (PINGOUIN_X, PINGOUIN_Y))
+    assert percentage_bend(x, y) == pytest.approx(0.389, abs=5e-4)
+
+
+def test_percentage_bend_is_that_of_pingouin():
+    samples = np.loadtxt(REFERENCE / "correlation_skipped.tsv")
+    for number, bend, r in np.loadtxt(REFERENCE / "correlation_bend.tsv"):
+        x, y = samples[samples[:, 0] == number, 1:3].T
+        assert percentage_bend(x, y, bend) == pytest.approx(r, abs=1e-12)
+        many = percentage_bend(np.stack([x, -x]), y, bend)
+        assert many == pytest.approx([r, -r], abs=1e-12)
+
+
+def test_percentage_bend_is_held_by_no_single_value(sample):
+    x, y = sample
+    far, farther = (percentage_bend(x, np.append(y[:-1], last)) for last in (1e3, 1e6))
+    assert far == pytest.approx(farther, abs=1e-9)
+    assert np.isnan(percentage_bend([0.0, 0, 0, 0, 0, 1], [1.0, 2, 3, 4, 5, 6]))
+    with pytest.raises(ValueError, match=r"bend is 0\.5"):
+        percentage_bend(x, y, 0.5)
 
 
 def test_leave_one_out_is_the_slow_way(sample):

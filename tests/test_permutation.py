@@ -7,9 +7,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from handhold import permutation
-from handhold.permutation import flip_signs, permute_correlations
+from handhold.permutation import flip_signs, permute_correlations, permute_residuals
 
 NAN = float("nan")
 INFINITE = Fraction(10**9)  # beyond any t squared of these small whole numbers
@@ -258,6 +259,122 @@ def test_what_cannot_be_permuted_is_refused(values, n, message, rng):
 def test_a_missing_outcome_is_refused(y, message, rng):
     with pytest.raises(ValueError, match=message):
         permute_correlations(np.ones((5, 1)), y, 99, rng)
+
+
+# --- Freedman and Lane
+
+
+def partial_t(y, x, covariates):
+    """Return |t| of x, with the covariates in the model, by least squares as it stands."""
+    design = np.column_stack([x, np.ones(len(y)), covariates])
+    fit, *_ = np.linalg.lstsq(design, y, rcond=None)
+    residuals = y - design @ fit
+    variance = residuals @ residuals / (len(y) - design.shape[1])
+    error = np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0])
+    return abs(fit[0]) / error
+
+
+def freedman_lane(y, columns, covariates):
+    """Return |t| of each test under every order: permute, put the fit back, fit again."""
+    rows = []
+    for order in permutations(range(len(y))):
+        row = []
+        for x, own in zip(columns.T, np.moveaxis(covariates, 2, 0), strict=True):
+            has = ~(np.isnan(x) | np.isnan(own).any(axis=1))
+            kept = [subject for subject in order if has[subject]]
+            design = np.column_stack([np.ones(has.sum()), own[has]])
+            fitted = design @ np.linalg.lstsq(design, y[has], rcond=None)[0]
+            left = np.full(len(y), NAN)
+            left[has] = y[has] - fitted
+            row.append(partial_t(fitted + left[kept], x[has], own[has]))
+        rows.append(row)
+    return np.array(rows)  # the order as it is comes first
+
+
+@pytest.mark.parametrize("n_missing", [0, 1])
+@pytest.mark.parametrize("per_test", [False, True])
+def test_freedman_lane_is_the_slow_way(rng, per_test, n_missing):
+    n = 5 + n_missing
+    x, y = rng.normal(size=(n, 3)), rng.normal(size=n)
+    covariates = rng.normal(size=(n, 1, 3)) if per_test else rng.normal(size=(n, 1))
+    if n_missing:
+        x[2, 0] = NAN
+        covariates[2, 0] = NAN
+    full = covariates if per_test else np.repeat(covariates[..., None], 3, axis=2)
+    t = freedman_lane(y, x, full)
+    large = t >= t[0] * (1 - 1e-9)
+    family = t.max(axis=1)[:, None] >= t[0] * (1 - 1e-9)
+
+    result = permute_residuals(x, y, covariates, 720, rng)
+
+    assert result.exact
+    assert result.p == pytest.approx(large.mean(axis=0), abs=1e-12)
+    assert result.p_fwe == pytest.approx(family.mean(axis=0), abs=1e-12)
+
+
+def test_the_partial_r_is_that_of_statsmodels(rng):
+    covariates = rng.normal(size=(20, 2))
+    x = rng.normal(size=(20, 1)) + covariates[:, :1]
+    y = 0.5 * x[:, 0] - covariates @ [1, 2] + rng.normal(size=20)
+    fit = OLS(y, np.column_stack([np.ones(20), x, covariates])).fit()
+    t, df = fit.tvalues[1], fit.df_resid
+    found = permute_residuals(x, y, covariates, 99, rng).r[0]
+    assert found == pytest.approx(t / np.sqrt(t**2 + df))
+
+
+def test_what_is_held_constant_may_be_in_any_unit_and_mixture(rng):
+    x, y, covariates = (
+        rng.normal(size=(9, 2)),
+        rng.normal(size=9),
+        rng.normal(size=(9, 2)),
+    )
+    mixed = covariates @ [[1e6, 2.0], [3e6, -1.0]] + [5e6, 0]
+    shifted = x + covariates[:, :1] * 7, 3 * y - 2 * covariates[:, 1] + 100
+    before = permute_residuals(x, y, covariates, 199, np.random.default_rng(1))
+    after = permute_residuals(*shifted, mixed, 199, np.random.default_rng(1))
+    assert after.r == pytest.approx(before.r, abs=1e-8)
+    assert after.p.tolist() == before.p.tolist()
+
+
+def test_what_the_covariates_explain_is_not_tested(rng):
+    covariates, y = rng.normal(size=(9, 2)), rng.normal(size=9)
+    x = np.column_stack([rng.normal(size=9), covariates @ [2.0, 1.0], np.full(9, 0.1)])
+    result = permute_residuals(x, y, covariates, 99, rng)
+    assert np.isnan(result.p).tolist() == [False, True, True]
+    assert np.isnan(result.p_fwe).tolist() == [False, True, True]
+    for repeated in (np.column_stack([covariates, covariates[:, 0] * 2 + 1]), x):
+        assert np.isnan(permute_residuals(x, y, repeated, 99, rng).r).all()
+    explained = permute_residuals(x, covariates[:, 0] * 2, covariates, 99, rng)
+    assert np.isnan(explained.r).all()
+    few = permute_residuals(x[:4], y[:4], covariates[:4], 99, rng)  # no df left
+    assert np.isnan(few.p).all()
+
+
+def test_freedman_lane_is_wrong_as_often_as_it_says(rng):
+    # Covariates that matter in both, skewed errors: shuffling y as it is would be wrong.
+    n_found, n_naive, n_cohorts = 0, 0, 300
+    for _ in range(n_cohorts):
+        z = rng.normal(size=(20, 2))
+        x = z[:, :1] + rng.normal(size=(20, 1))
+        y = z @ [1.5, 1.0] + rng.exponential(size=20)
+        n_found += permute_residuals(x, y, z, 199, rng).p[0] <= 0.05
+        n_naive += permute_correlations(x, y, 199, rng).p[0] <= 0.05
+    assert in_chance(n_found, n_cohorts, 0.05)
+    assert n_naive > 0.4 * n_cohorts
+
+
+@pytest.mark.parametrize(
+    ("covariates", "message"),
+    [
+        (np.zeros((4, 1)), "expected 5 subjects"),
+        (np.zeros(5), "expected 5 subjects"),
+        (np.zeros((5, 1, 2)), "these x 1 tests"),
+        (np.array([[1.0], [2], [3], [4], [np.inf]]), "1 covariates are infinite"),
+    ],
+)
+def test_covariates_that_do_not_fit_are_refused(covariates, message, rng):
+    with pytest.raises(ValueError, match=message):
+        permute_residuals(np.ones((5, 1)), np.arange(5), covariates, 99, rng)
 
 
 def test_a_whole_brain_takes_less_than_two_seconds(rng):

@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 
 from handhold import study
+from handhold.correlation import pearson
 from handhold.errors import StudyError
-from handhold.ratings import RELIEF, list_unscanned, relief, relieve
+from handhold.estimate import one_sample
+from handhold.ratings import RELIEF, list_unscanned, relief, relieve, relieve_repeats
 from handhold.sources import Manifest
 
 PEOPLE = ["01", "02", "03"]
@@ -348,3 +350,86 @@ def test_the_table_is_not_changed():
     before = table.copy()
     run(table, LONG)
     pd.testing.assert_frame_equal(table, before)
+
+
+# --- Ratings that were repeated ---------------------------------------------------------
+
+
+REPEATED = {**BASE, "long": {"condition": "who", "rating": "score", "repeat": "run"}}
+
+
+def repeated_table(shifts=(-5.0, 5.0)):
+    """Return every rating once per run, moved by `shifts`, whose mean is zero."""
+    pieces = [
+        long_table().assign(
+            run=str(i + 1),
+            score=lambda rows, by=shift: rows["score"].astype(float) + by,
+        )
+        for i, shift in enumerate(shifts)
+    ]
+    return pd.concat(pieces, ignore_index=True).astype({"score": str})
+
+
+def test_repeated_ratings_are_averaged():
+    found = run(repeated_table(), REPEATED)
+    expected = run(long_table(), LONG)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_repeats_are_dealt_in_turn():
+    table = repeated_table()
+    late = (table["run"] == "2") & (table["who"] == "partner")
+    table.loc[late, "score"] = [str(score - 1) for score in HELD]
+    options = {"excluded": [], "rename": {}}
+    found = relieve_repeats(table, REPEATED, [PARTNER], PEOPLE, **options)
+    wide = found.pivot(index="subject", columns="repeat", values="relief")
+    drop = np.subtract(ALONE, HELD)
+    assert wide[1].tolist() == pytest.approx(drop)  # the shift of a run cancels
+    assert wide[2].tolist() == pytest.approx(drop + 6)
+    once = relieve_repeats(long_table(), LONG, [PARTNER], PEOPLE, **options)
+    assert once["repeat"].tolist() == [1, 1, 1]
+    assert once["relief"].tolist() == pytest.approx(drop)
+
+
+def test_faults_of_repeated_ratings():
+    table = repeated_table()
+    table.loc[0, "score"] = np.nan
+    table.loc[7, "run"] = "1"
+    assert faults(table, REPEATED) == [
+        "sub-02 has 2 ratings for alone, repeat 1",
+        "sub-01: the rating for alone, repeat 1, is blank; remove the row to average the "
+        "others",
+    ]
+    assert "ratings.long.repeat tells them apart" in faults(repeated_table(), LONG)[0]
+
+
+@pytest.fixture
+def handholding(shared_data):
+    """Load 30 women x 16 painful stimuli, held and not (Lopez-Sola et al. 2019)."""
+    path = shared_data / "handholding_ratings" / "lopezsola2019_events.csv"
+    if not path.is_file():
+        pytest.skip(f"no {path.name}")
+    return pd.read_csv(path, dtype=str)
+
+
+def test_published_relief_by_hand_holding(handholding):
+    ratings = {
+        "table": "lopezsola2019_events.csv",
+        "subject": "subject",
+        "higher_is": "more_unpleasant",
+        "long": {"condition": "handholding", "rating": "rating", "repeat": "overallN"},
+    }
+    people = list(dict.fromkeys(handholding["subject"]))
+    words = {"0.0": "alone", "1.0": "partner"}
+    arguments = (handholding, ratings, [PARTNER], people)
+    table = relieve(*arguments, excluded=[], rename=words)
+    found = one_sample(table["relief"].to_numpy(), level=0.95, smallest_dz=0.3)
+    # The paper: reduction 2.95, t(29) = 2.17, p = .038.
+    assert (found.n, found.df) == (30, 29)
+    assert round(found.mean, 2) == 2.95
+    assert round(found.t, 2) == 2.17
+    assert round(found.p_t, 3) == 0.038
+    repeats = relieve_repeats(*arguments, excluded=[], rename=words)
+    assert repeats["repeat"].max() == 8
+    mean = repeats.groupby("subject")["relief"].mean()[people]
+    assert pearson(mean, table["relief"]) == pytest.approx(1)

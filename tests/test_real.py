@@ -779,6 +779,7 @@ def test_people_are_joined_whatever_the_order_of_rows(rng):
         "n_bootstrap": 199,
         "level": 0.95,
         "bayes_kappa": 1 / 3,
+        "sensitivity_kappas": [1 / 3],
     }
     thresholds = {"power": 0.8, "alpha": 0.05}
     expected = stats.pearsonr(calmed, felt).statistic

@@ -4,11 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from handhold.tracking import assess_coupling, assess_tracking, correlate_people
-from handhold.verdicts import judge_rows
+from handhold.verdicts import judge_rows, judge_tracking
 
-TESTS = {"n_permutations": 999, "n_bootstrap": 999, "level": 0.95, "bayes_kappa": 1 / 3}
+TESTS = {
+    "n_permutations": 999,
+    "n_bootstrap": 999,
+    "level": 0.95,
+    "bayes_kappa": 1 / 3,
+    "sensitivity_kappas": [1 / 3, 1],
+}
 VERDICTS = {"alpha": 0.05, "bf_against": 1 / 3, "power": 0.8}
 ROIS = [
     ("aal3", "vACC", "both", "hypothesised"),
@@ -197,6 +204,130 @@ def test_equal_seeds_give_equal_tables(rng):
     first, again, other = (track(values, relief, seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert (first["low"] != other["low"]).all()
+
+
+# --- Q3 at equal baselines ----------------------------------------------------------------
+
+
+def with_baselines(values, relief, response, score):
+    """Return the tables of attenuation and relief with what they were lowered from."""
+    attenuation = measured(values).assign(
+        response_baseline=response.T.ravel()  # ROI by ROI, as `measured` lays them
+    )
+    felt_by = felt(relief).assign(baseline=score, held=score - relief)
+    return attenuation, felt_by
+
+
+def adjusted(values, relief, response, score, seed=1, **more):
+    tables = with_baselines(values, relief, response, score)
+    rng = np.random.default_rng(seed)
+    return assess_tracking(*tables, TESTS, VERDICTS, rng, **more).set_index("region")
+
+
+def bound_by_baselines(rng, n):
+    """Draw changes that correlate because their baselines do, and for nothing else."""
+    trait = rng.normal(size=n)
+    score = 60 + 10 * (trait + 0.3 * rng.normal(size=n))
+    response = 1 + trait[:, None] + 0.3 * rng.normal(size=(n, 3))
+    relief = 0.5 * (score - 60) + 3 * rng.normal(size=n)
+    values = 0.5 * response + 0.3 * rng.normal(size=(n, 3))
+    return values, relief, response, score
+
+
+def test_the_model_is_held_on_attenuation_at_equal_baselines(rng):
+    values, relief, response, score = bound_by_baselines(rng, 24)
+    found = adjusted(values, relief, response, score)
+    assert set(found["model"]) == {"baseline-adjusted"}
+    for i, (_, region, *_) in enumerate(ROIS):
+        design = np.column_stack([np.ones(24), values[:, i], score, response[:, i]])
+        fit = OLS(score - relief, design).fit()  # the held score, as DESIGN has it
+        t, df = fit.tvalues[1], fit.df_resid
+        row = found.loc[region]
+        assert row["partial_r"] == pytest.approx(-t / np.sqrt(t**2 + df))
+        assert row["partial_low"] < row["partial_r"] < row["partial_high"]
+        # permutation and t agree where errors are normal, but for Monte Carlo error
+        p = fit.pvalues[1]
+        assert abs(row["p_partial"] - p) < 4 * np.sqrt(p * (1 - p) / 999) + 0.03
+        assert row["p_partial_fwe"] >= row["p_partial"]
+
+
+def test_changes_that_only_baselines_bind_are_no_tracking(rng):
+    found = adjusted(*bound_by_baselines(rng, 60))
+    assert (found["effect"] > 0.4).all()
+    assert (found["p_fwe"] <= 0.05).all()
+    assert (found["partial_r"].abs() < 0.4).all()
+    judged = judge_tracking(found.reset_index(), {**VERDICTS, "alpha": 0.001})
+    assert "supported" not in set(judged["verdict"])
+    assert judged["reason"].str.contains("at equal baselines").all()
+
+
+def test_planted_tracking_is_seen_at_equal_baselines(rng):
+    values, relief, response, score = bound_by_baselines(rng, 60)
+    own = values[:, 0] - 0.5 * response[:, 0]  # what is not the baseline's
+    found = adjusted(values, relief + 15 * own, response, score)
+    row = found.loc["vACC"]
+    assert row["partial_r"] > 0.5
+    assert row["p_partial_fwe"] <= 0.01
+    judged = judge_tracking(found.reset_index(), VERDICTS).set_index("region")
+    assert judged.loc["vACC", "verdict"] == "supported"
+
+
+def test_baselines_do_not_move_the_numbers_of_the_changes(rng):
+    values, relief, response, score = bound_by_baselines(rng, 12)
+    found, bare = adjusted(values, relief, response, score), track(values, relief)
+    assert set(bare["model"]) == {"change"}
+    shared = ["effect", "low", "high", "p", "p_fwe", "bf10", "skipped", "max_cook"]
+    pd.testing.assert_frame_equal(found[shared], bare[shared])
+    assert bare[["partial_r", "p_partial_fwe", "bf10_partial"]].isna().all(axis=None)
+    judged = judge_tracking(bare.reset_index(), VERDICTS)
+    plain = judge_rows(bare.reset_index(), "p_fwe", VERDICTS)
+    assert judged["verdict"].tolist() == plain["verdict"].tolist()
+    assert judged["reason"].str.contains("baselines not held").all()
+
+
+def test_without_either_baseline_the_changes_decide(rng):
+    values, relief, response, score = bound_by_baselines(rng, 12)
+    for lost in (
+        {"response": np.full_like(response, np.nan), "score": score},
+        {"response": response, "score": np.full_like(score, np.nan)},
+    ):
+        assert set(adjusted(values, relief, **lost)["model"]) == {"change"}
+
+
+def test_ceilings_stand_beside_every_r(rng):
+    values, relief, response, score = bound_by_baselines(rng, 12)
+    keys = ["definition", "region", "hemisphere", "role"]
+    rows = [
+        {
+            **dict(zip(keys, roi, strict=True)),
+            "measure": "attenuation",
+            "reliability": r,
+        }
+        for roi, r in zip(ROIS, (0.5, np.nan, -0.1), strict=True)
+    ]
+    rows.append({"measure": "relief", "reliability": 0.72})
+    reliability = pd.DataFrame(rows).assign(contrast="partner")
+    found = adjusted(values, relief, response, score, reliability=reliability)
+    assert found["ceiling"].tolist() == pytest.approx([0.6, np.sqrt(0.72), 0])
+    assert found["reliability_relief"].tolist() == [0.72] * 3
+    expected = [found["effect"].iloc[0] / 0.6, np.nan, np.nan]
+    assert found["disattenuated"].tolist() == pytest.approx(expected, nan_ok=True)
+    bare = track(values, relief)
+    columns = ["ceiling", "reliability_attenuation", "reliability_relief"]
+    assert bare[columns].isna().all(axis=None)
+
+
+def test_whoever_carries_the_fit_is_named(rng):
+    values, relief = draw(20, rng, r=0)
+    values[7, 0], relief[7] = 12, 9
+    row = track(values, relief).loc["vACC"]
+    design = np.column_stack([np.ones(20), values[:, 0]])
+    cook = OLS(relief, design).fit().get_influence().cooks_distance[0]
+    assert row["max_cook"] == pytest.approx(cook.max())
+    assert row["most_influential"] == "07"
+    assert row["percentage_bend"] < 0.5 < row["effect"]
+    values[2, 0] = np.nan  # who is missing shifts nobody's name
+    assert track(values, relief).loc["vACC", "most_influential"] == "07"
 
 
 # --- Q4 --------------------------------------------------------------------------------

@@ -115,6 +115,34 @@ def test_rows_are_judged_by_the_p_that_is_named():
     assert judged["reason"].iloc[1] == "too few values to test"
 
 
+def test_a_verdict_that_another_prior_width_overturns_says_so():
+    row = {"effect": 0.1, "p": 0.5, "bf10": 0.3, "bf10_low": 0.2, "bf10_high": 0.5}
+    judged = judge_rows(
+        pd.DataFrame([row, {**row, "bf10_high": 0.32}]), "p", THRESHOLDS
+    )
+    assert judged["verdict"].tolist() == [AGAINST, AGAINST]
+    torn = judged["reason"].str.endswith(
+        "another width of the prior gives inconclusive"
+    )
+    assert torn.tolist() == [True, False]
+
+
+def test_a_p_that_other_draws_could_carry_over_alpha_says_so():
+    error = np.sqrt(0.05 * 0.95 / 9999)
+    same = {"effect": 0.4, "bf10": 5.0, "n_permutations": 9999, "exact": False}
+    near = [0.05 - 1.9 * error, 0.05 + 1.9 * error]
+    far = [0.05 - 2.1 * error, 0.05 + 2.1 * error, NAN]
+    judged = judge_rows(
+        pd.DataFrame([{**same, "p": p} for p in near + far]), "p", THRESHOLDS
+    )
+    noted = judged["reason"].str.contains("Monte Carlo error")
+    assert noted.tolist() == [True, True, False, False, False]
+    exact = judge_rows(
+        pd.DataFrame([{**same, "p": 0.05, "exact": True}]), "p", THRESHOLDS
+    )
+    assert "Monte Carlo" not in exact["reason"].item()
+
+
 # --- Q2 --------------------------------------------------------------------------------
 
 
@@ -264,6 +292,11 @@ def regions(verdicts, question="Q1", definition="aal3", **same):
                 "n": 16,
                 "detectable_dz": 0.75,
                 "detectable_r": 0.64,
+                "reason": "",
+                "model": "change",
+                "ceiling": NAN,
+                "reliability_attenuation": NAN,
+                "reliability_relief": NAN,
                 **same,
             }
             for name, verdict in zip(names, verdicts, strict=False)
@@ -301,6 +334,30 @@ def test_one_region_supports_and_all_speak_against(question, verdicts, expected)
     if verdicts[0] == FOR:
         starts = {"Q1": "The response falls", "Q3": "Attenuation goes with relief"}
         assert found["sentence"].startswith(f"{starts[question]} (partner) in vACC")
+
+
+def test_q3_says_which_model_decides_and_how_large_r_could_be():
+    same = {"effect": 0.3, "partial_r": 0.2}
+    table = regions([FOR, OPEN], "Q3", **same)
+    bare = answer_regions(table, "aal3", "partner")["reason"]
+    assert "Decided by the correlation of the two changes" in bare
+    assert (
+        "attenuation (one run per cell) and relief (one rating per condition)" in bare
+    )
+    known = {
+        "model": "baseline-adjusted",
+        "reliability_attenuation": 0.5,
+        "ceiling": 0.6,
+    }
+    found = answer_regions(table.assign(**known), "aal3", "partner")["reason"]
+    assert "Decided at equal baselines" in found
+    assert "other sign" not in found
+    assert "largest observable r is .60; the reliability of relief (one rating" in found
+    turned = table.assign(**known, reliability_relief=0.72)
+    turned.loc[1, "partial_r"] = -0.2
+    found = answer_regions(turned, "aal3", "partner")["reason"]
+    assert "the bare changes have the other sign in insula" in found
+    assert "is not known" not in found
 
 
 def said(sentence):

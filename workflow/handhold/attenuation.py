@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from handhold.bayes import ttest_bf10
+from handhold.bayes import bf10_range, ttest_bf10
 from handhold.estimate import OneSample, detectable_dz, one_sample
 from handhold.permutation import flip_signs
 
@@ -21,6 +21,8 @@ NUMBERS = [
     *(field.name for field in fields(OneSample) if field.name not in RENAMED),
     *RENAMED.values(),
     "bf10",
+    "bf10_low",
+    "bf10_high",
     "detectable_dz",
 ]
 
@@ -54,8 +56,9 @@ def attenuate(
     -------
     DataFrame
         Columns subject, `keys`, contrast, attenuation (unit of the effects; positive where
-        holding lowered the response), one row per subject, region and contrast; missing
-        where a cell is.
+        holding lowered the response) and response_baseline (that it was lowered from), one
+        row per subject, region and contrast; missing where a cell is, and response_baseline
+        where the images hold contrasts.
     """
     cells = combine_runs(effects, ["subject", *keys, *CELL])
     pieces = [
@@ -65,7 +68,30 @@ def attenuate(
     return pd.concat(
         [order.merge(piece, on=["subject", *keys], how="left") for piece in pieces],
         ignore_index=True,
-    )[["subject", *keys, "contrast", "attenuation"]]
+    )[["subject", *keys, "contrast", "attenuation", "response_baseline"]]
+
+
+def attenuate_repeats(
+    effects: pd.DataFrame, contrasts: list[dict], keys: list[str]
+) -> pd.DataFrame:
+    """Compute attenuation as often as the runs allow, for its reliability.
+
+    The runs of each cell are dealt in turn to as many repeats as the cell with the fewest
+    runs has; each repeat is attenuated by itself. Takes and returns what `attenuate` does,
+    with the column repeat (1, 2, ...); a single repeat where a cell has one run.
+    """
+    ordered = effects.sort_values("run", kind="stable")
+    cells = ordered.groupby(["subject", *keys, *CELL], dropna=False)
+    n_repeats, dealt = cells.size().min(), cells.cumcount()
+    return pd.concat(
+        [
+            attenuate(ordered[dealt % n_repeats == i], contrasts, keys).assign(
+                repeat=i + 1
+            )
+            for i in range(n_repeats)
+        ],
+        ignore_index=True,
+    )
 
 
 def combine_runs(effects: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
@@ -144,17 +170,18 @@ def _attenuation_of(
         own = cells[cells["contrast"] == contrast["image"]].set_index(subject)["effect"]
         turned = contrast["direction"] == "held_minus_baseline"
         values = attenuation(0.0, own) if turned else own
+        baseline = np.nan
     else:
         wide = cells[cells["condition"].notna()].pivot(
             index=subject, columns=["condition", "cue"], values="effect"
         )
-        values = attenuation(
-            *(
-                response(wide[contrast[side], "threat"], wide[contrast[side], "safe"])
-                for side in ("baseline", "held")
-            )
+        baseline, held = (
+            response(wide[contrast[side], "threat"], wide[contrast[side], "safe"])
+            for side in ("baseline", "held")
         )
-    return values.rename("attenuation").reset_index().assign(contrast=contrast["name"])
+        values = attenuation(baseline, held)
+    found = values.to_frame("attenuation").assign(response_baseline=baseline)
+    return found.reset_index().assign(contrast=contrast["name"])
 
 
 def _row(values: NDArray, t: float, tests: dict, verdicts: dict) -> dict:
@@ -164,10 +191,14 @@ def _row(values: NDArray, t: float, tests: dict, verdicts: dict) -> dict:
     found = asdict(
         one_sample(values, level=tests["level"], smallest_dz=tests["smallest_dz"])
     )
+    t, n = found["t"], found["n"]
+    low, high = bf10_range(ttest_bf10, t, n, tests["sensitivity_scales"])
     return {
         **{RENAMED.get(name, name): value for name, value in found.items()},
-        "bf10": ttest_bf10(found["t"], found["n"], scale=tests["bayes_scale"]),
+        "bf10": ttest_bf10(t, n, scale=tests["bayes_scale"]),
+        "bf10_low": low,
+        "bf10_high": high,
         "detectable_dz": detectable_dz(
-            found["n"], power=verdicts["power"], alpha=verdicts["alpha"]
+            n, power=verdicts["power"], alpha=verdicts["alpha"]
         ),
     }

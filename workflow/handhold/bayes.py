@@ -5,6 +5,8 @@ integrals, solved for whole arrays at once and in logs, so that extreme evidence
 neither overflows nor warns: a factor too large for a float is infinity.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp, xlog1py
@@ -140,6 +142,45 @@ def correlation_bf10(
     log_bf10 = log_constant + xlog1py(power, -(r**2)) + _log_2f1(a, shape + n / 2, r**2)
     unbounded = (np.abs(r) == 1) & (n / 2 >= shape + 1)
     return np.where(unbounded, np.inf, _exp(log_bf10))[()]
+
+
+def bf10_range(
+    bf10: Callable[[ArrayLike, ArrayLike, float], NDArray | float],
+    statistic: float,
+    n: int,
+    widths: Sequence[float],
+) -> tuple[float, float]:
+    """Return the smallest and largest Bayes factor over prior widths.
+
+    Parameters
+    ----------
+    bf10 : callable
+        `ttest_bf10` or `correlation_bf10`.
+    statistic, n : float, int
+        What `bf10` takes: t or r, and the number of subjects.
+    widths : sequence of float
+        Widths of the prior, one or more.
+
+    Returns
+    -------
+    low, high : float
+        nan where `statistic` is.
+
+    Raises
+    ------
+    ValueError
+        As `bf10`, and if there is no width.
+
+    Examples
+    --------
+    >>> low, high = bf10_range(ttest_bf10, 2.5, 20, [0.5, 1.0])
+    >>> f"{low:.2f} to {high:.2f}"
+    '2.31 to 2.94'
+    """
+    if not len(widths):
+        raise ValueError("no prior width is given; at least 1 is needed")
+    found = [float(bf10(statistic, n, width)) for width in widths]
+    return min(found), max(found)
 
 
 def _log_2f1(a: NDArray, c: NDArray, x: NDArray) -> NDArray:

@@ -155,24 +155,8 @@ def detectable_dz(n: int, *, power: float, alpha: float) -> float:
 def detectable_r(n: int, *, power: float, alpha: float) -> float:
     """Return the smallest true correlation that a two-sided test would find.
 
-    Parameters
-    ----------
-    n : int
-        Number of subjects, 4 or more.
-    power : float
-        Probability of finding it, above `alpha` and below 1.
-    alpha : float
-        Two-sided significance level.
-
-    Returns
-    -------
-    float
-        True Pearson r, positive.
-
-    Raises
-    ------
-    ValueError
-        If `n` is less than 4, or not 0 < alpha < power < 1.
+    Parameters, result (a Pearson r) and errors are those of `detectable_dz`; `n` is 4
+    or more.
 
     Notes
     -----

@@ -37,7 +37,7 @@ def relieve(
     rename: dict[str, str],
     source: str,
 ) -> pd.DataFrame:
-    """Compute relief per subject and contrast.
+    """Compute relief per subject and contrast; repeated ratings are averaged first.
 
     Parameters
     ----------
@@ -68,15 +68,66 @@ def relieve(
         ratings of people without image, who may be they), values that are not numbers,
         contrasts that no rating covers.
     """
+    own, covered = _own_scores(
+        table, ratings, contrasts, subjects, excluded=excluded, rename=rename, source=source
+    )
+    return _relief(own, covered, ratings, subjects)
+
+
+def relieve_repeats(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    subjects: list[str],
+    *,
+    excluded: list[str],
+    rename: dict[str, str],
+    source: str,
+) -> pd.DataFrame:
+    """Compute relief as often as ratings were repeated, for its reliability.
+
+    The ratings of each condition are dealt in turn, in the order of the rows, to as many
+    repeats as the condition with the fewest ratings has. Takes what `relieve` does, raises
+    what it raises, and returns subject, contrast, repeat (1, 2, ...) and relief; a single
+    repeat where a condition was rated once.
+    """
+    own, covered = _own_scores(
+        table, ratings, contrasts, subjects, excluded=excluded, rename=rename, source=source
+    )
+    rated = own.groupby(["subject", "of"])
+    n_repeats, dealt = rated.size().min(), rated.cumcount()
+    pieces = [
+        _relief(own[dealt % n_repeats == i], covered, ratings, subjects).assign(
+            repeat=i + 1
+        )
+        for i in range(n_repeats)
+    ]
+    return pd.concat(pieces, ignore_index=True)[
+        ["subject", "contrast", "repeat", "relief"]
+    ]
+
+
+def _own_scores(
+    table: pd.DataFrame,
+    ratings: dict,
+    contrasts: list[dict],
+    subjects: list[str],
+    *,
+    excluded: list[str],
+    rename: dict[str, str],
+    source: str,
+) -> tuple[pd.DataFrame, list[dict]]:
+    """Return the ratings of those analysed (subject, of, repeat, score), and what they cover."""
     table, scores, covered = _scores(table, ratings, contrasts, excluded, rename)
     own = scores[scores["subject"].isin(subjects) | scores["subject"].isna()]
     missing = _missing(scores, subjects)
     faults = [
         *(_unknown_people(scores, subjects) if missing else []),
         *_nameless(own),
-        *_duplicates(own),
+        *_duplicates(own, ratings),
         *_not_numbers(own),
         *missing,
+        *_blank_repeats(own, ratings),
     ]
     faults += _unknown_conditions(contrasts, ratings)
     faults += _misspelled_conditions(table, contrasts, covered, ratings, rename, source)
@@ -91,9 +142,17 @@ def relieve(
             f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\n"
             f"Mend the table, or exclude a subject with its reason in {EXCLUDE_KEY[source]}."
         )
+    return own.assign(score=own["score"].astype(float)), covered
+
+
+def _relief(
+    scores: pd.DataFrame, covered: list[dict], ratings: dict, subjects: list[str]
+) -> pd.DataFrame:
+    """Average the ratings of each condition and take the differences."""
     wide = (
-        own.assign(score=lambda rows: rows["score"].astype(float))
-        .pivot(index="subject", columns="of", values="score")
+        scores.groupby(["subject", "of"], sort=False)["score"]
+        .mean()
+        .unstack("of")
         .loc[subjects]
     )
     pieces = [_relief_of(wide, contrast, ratings) for contrast in covered]
@@ -164,6 +223,7 @@ def _long(table, ratings, contrasts, rename):
         {
             "subject": table[ratings["subject"]],
             "of": table[columns["condition"]].map(lambda word: rename.get(word, word)),
+            "repeat": table[columns["repeat"]] if "repeat" in columns else "1",
             "score": table[columns["rating"]],
         }
     )
@@ -190,7 +250,12 @@ _SHAPES = {"long": _long, "wide": _wide, "relief": _ready}
 def _melt(table: pd.DataFrame, ratings: dict, columns: dict[str, str]) -> pd.DataFrame:
     parts = [
         pd.DataFrame(
-            {"subject": table[ratings["subject"]], "of": of, "score": table[column]}
+            {
+                "subject": table[ratings["subject"]],
+                "of": of,
+                "repeat": "1",
+                "score": table[column],
+            }
         )
         for of, column in columns.items()
     ]
@@ -291,11 +356,27 @@ def _nameless(scores: pd.DataFrame) -> list[str]:
     return [f"{anonymous} ratings have no subject"] if anonymous else []
 
 
-def _duplicates(scores: pd.DataFrame) -> list[str]:
-    repeated = scores[scores.duplicated(["subject", "of"], keep=False)]
+def _duplicates(scores: pd.DataFrame, ratings: dict) -> list[str]:
+    one = ["subject", "of", "repeat"]
+    repeated = scores[scores.duplicated(one, keep=False)]
+    named = "repeat" in ratings.get("long", {})
+    advice = "" if "long" not in ratings else "; ratings.long.repeat tells them apart"
     return [
         f"sub-{subject} has {len(rows)} ratings for {of}"
-        for (subject, of), rows in repeated.groupby(["subject", "of"], sort=False)
+        + (f", repeat {repeat}" if named else advice)
+        for (subject, of, repeat), rows in repeated.groupby(one, sort=False)
+    ]
+
+
+def _blank_repeats(scores: pd.DataFrame, ratings: dict) -> list[str]:
+    """List the blanks among repeated ratings: left out unseen, they would shift a mean."""
+    if "repeat" not in ratings.get("long", {}):
+        return []
+    blank = scores[scores["score"].isna() | scores["repeat"].isna()]
+    return [
+        f"sub-{row.subject}: the rating for {row.of}, repeat {row.repeat}, is blank; remove "
+        "the row to average the others"
+        for row in blank.itertuples()
     ]
 
 

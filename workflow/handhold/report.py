@@ -43,7 +43,10 @@ SHOWN = {
         "p_gaussian p_subject p "
         "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
     ),
-    "Q3": "n effect interval skipped p_fwe bf10 verdict",
+    "Q3": (
+        "n effect interval skipped p_fwe bf10 partial_r partial_interval p_partial_fwe "
+        "bf10_partial ceiling verdict"
+    ),
     "Q4": (
         "receptor contrast n effect interval spearman skipped p bf10 loo_low loo_high "
         "detectable_r verdict"
@@ -68,7 +71,10 @@ OPTIONAL = {"session", "run", "definition", "contrast"}
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
     "Q2": "effect null_band p mean_r interval bf10",
-    "Q3": "region effect interval p_fwe bf10",
+    "Q3": (
+        "region effect interval p_fwe bf10 partial_r partial_interval p_partial_fwe "
+        "bf10_partial"
+    ),
     "Q4": "effect interval p bf10",
     "Q5": "n_parcels effect null_band p_fwe",
 }
@@ -93,6 +99,8 @@ VERDICT_CLASSES = {
 # A figure wider than this (mm) fills the page; one that is not keeps its size.
 HALF_PAGE = 120
 DEPENDS = "depends on definition"
+# Left out where no row has them: the study has no baselines.
+OPTIONAL = {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
 
 
 def render(
@@ -239,7 +247,7 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
     inputs = question.get("inputs") or []
     inputs = [inputs] if isinstance(inputs, Mapping) else inputs
     rows = _with_intervals(pd.DataFrame(inputs), name)
-    columns = [c for c in ON_CARDS.get(name, "").split() if c in rows.columns]
+    columns = _present(ON_CARDS.get(name, ""), rows)
     verdict = str(question["verdict"])
     return {
         **{key: question[key] for key in ("title", "sentence", "reason")},
@@ -258,12 +266,22 @@ def _tests_table(name: str, results: Mapping) -> dict | None:
     if path not in results or results[path].empty:
         return None
     tests = _with_intervals(results[path], name)
-    columns = [c for c in SHOWN[name].split() if c in tests.columns]
+    columns = _present(SHOWN[name], tests)
     if "definition" in tests.columns:
         tests = lay_side_by_side(tests, results.get("regions/overlap"), columns)
     else:
         tests = tests[columns]
     return {"html": _html(tests, name), "path": f"{path}.tsv", "link": _link(path)}
+
+
+def _present(wanted: str, rows: pd.DataFrame) -> list[str]:
+    """List the wanted columns that there are, without optional ones that hold nothing."""
+    return [
+        column
+        for column in wanted.split()
+        if column in rows.columns
+        and not (column in OPTIONAL and rows[column].map(tables.is_missing).all())
+    ]
 
 
 def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -272,6 +290,7 @@ def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
     for joined, low, high, how in (
         ("interval", "low", "high", kind),
         ("interval", "mean_r_low", "mean_r_high", kind),
+        ("partial_interval", "partial_low", "partial_high", "r"),
         ("null_band", "null_low", "null_high", "r"),
     ):
         if {low, high} <= {*tests.columns}:

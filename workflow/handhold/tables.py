@@ -26,6 +26,8 @@ CORRELATIONS = {
     *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
     *("null_low", "null_high", "null_sd", "null_sd_moran", "null_sd_variogram"),
     *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
+    *("partial_r", "partial_low", "partial_high", "percentage_bend", "disattenuated"),
+    *("icc", "reliability", "reliability_attenuation", "reliability_relief", "ceiling"),
     "largest_r_motion",
 }
 EFFECTS = {
@@ -34,9 +36,11 @@ EFFECTS = {
     *("attenuation", "relief", "baseline", "held", "binding", "x", "y", "z"),
     *("mean_fd", "max_fd", "average_fd", "largest_vif", "condition_number"),
     "total_duration",
+    *("bf10_low", "bf10_high", "bf10_partial", "bf10_partial_low", "bf10_partial_high"),
+    *("max_cook", "response_baseline"),
 }
 # Two bounds in one cell, as text that `interval` made.
-INTERVALS = {"interval", "null_band"}
+INTERVALS = {"interval", "null_band", "partial_interval", "bf10_range"}
 # The tests of these questions estimate a correlation; Q1 estimates a mean.
 CORRELATION_QUESTIONS = {"Q2", "Q3", "Q4", "Q5"}
 
@@ -74,6 +78,18 @@ LABELS = {
     "loo_high": "Leave one out, high",
     "detectable_r": "Detectable r",
     "detectable_dz": "Detectable d_z",
+    "bf10_range": "BF10 over priors",
+    "partial_r": "r at equal baselines",
+    "partial_interval": "its 95 % interval",
+    "p_partial": "p (equal baselines)",
+    "p_partial_fwe": "p (equal baselines, FWE)",
+    "bf10_partial": "BF10 (equal baselines)",
+    "percentage_bend": "Percentage-bend r",
+    "max_cook": "Largest Cook's D",
+    "ceiling": "Largest observable r",
+    "reliability_attenuation": "Reliability of attenuation",
+    "reliability_relief": "Reliability of relief",
+    "icc": "ICC",
     "r_overall": "r overall",
     "r_with_target": "r with target",
     "r_with_y": "r with y axis",

@@ -1,20 +1,26 @@
 """Tracking (Q3) and coupling (Q4): do people with more of it report more relief?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from handhold.bayes import correlation_bf10
+from handhold.bayes import bf10_range, correlation_bf10
 from handhold.correlation import (
     bca_interval,
     leave_one_out_range,
     pearson,
+    percentage_bend,
     skipped,
     spearman,
 )
 from handhold.estimate import detectable_r
-from handhold.permutation import permute_correlations
+from handhold.permutation import permute_correlations, permute_residuals
+from handhold.regression import cooks_distances, partial_interval
+from handhold.reliability import ceiling, disattenuate
+from handhold.verdicts import ADJUSTED, CHANGE
 
 # Skipped correlation and BCa interval need this many points; below it only n is reported.
 MIN_SUBJECTS = 6
@@ -27,57 +33,109 @@ NUMBERS = [
     "spearman",
     "skipped",
     "n_outliers",
+    "percentage_bend",
     "bf10",
+    "bf10_low",
+    "bf10_high",
+    "max_cook",
+    "most_influential",
     "loo_low",
     "loo_high",
     "detectable_r",
 ]
+PARTIAL = ["partial_r", "partial_low", "partial_high", "bf10_partial"]
+PARTIAL += ["bf10_partial_low", "bf10_partial_high"]
+REGION = ["definition", "region", "hemisphere", "role", "contrast"]
 
 
 def assess_tracking(
-    attenuation: pd.DataFrame, relief: pd.DataFrame, tests: dict, verdicts: dict, rng
+    attenuation: pd.DataFrame,
+    relief: pd.DataFrame,
+    tests: dict,
+    verdicts: dict,
+    rng: np.random.Generator,
+    reliability: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Correlate attenuation with relief over subjects, ROI by ROI (Q3).
+    """Ask of each ROI whether people with more attenuation report more relief (Q3).
 
     Parameters
     ----------
     attenuation : DataFrame
-        Columns subject, definition, region, hemisphere, role, contrast, attenuation.
+        Columns subject, definition, region, hemisphere, role, contrast, attenuation and,
+        where the cells are known, response_baseline.
     relief : DataFrame
-        Columns subject, contrast, relief; positive: holding helped.
+        Columns subject, contrast, relief (positive: holding helped) and, where the ratings
+        of each condition are known, baseline.
     tests, verdicts : dict
         Those sections of the configuration.
     rng : numpy.random.Generator
+    reliability : DataFrame, optional
+        Table of `reliability.assess_reliability`; without it no ceiling is known.
 
     Returns
     -------
     DataFrame
-        One row per definition, role, region and contrast that has ratings. `p_fwe` is over
-        the regions of one definition, role and contrast.
+        One row per definition, role, region and contrast that has ratings. `p_fwe` and
+        `p_partial_fwe` are over the regions of one definition, role and contrast. `model`
+        names what decides: baseline-adjusted where both baselines are known, else change.
+
+    Notes
+    -----
+    A change score is bound to its own baseline: who responds strongly alone can be calmed
+    far, who feels worst alone can be relieved far, and a bond between the two baselines alone
+    makes the changes correlate. The baseline-adjusted model regresses the held score on
+    attenuation with the alone score and the alone response as covariates [1]_, permuted as
+    Freedman and Lane do. It is fitted to relief = alone - held: the alone score being a
+    covariate, the coefficient of attenuation is the same turned round, so that
+    positive means more relief, and every residual and p is the same.
+
+    References
+    ----------
+    .. [1] Vickers & Altman (2001), BMJ 323, 1123-1124.
     """
     keys = ["definition", "role", "contrast"]
     pieces = []
     for (*_, contrast), family in attenuation.groupby(keys, sort=False):
-        own = relief[relief["contrast"] == contrast].set_index("subject")["relief"]
+        own = relief[relief["contrast"] == contrast].set_index("subject")
         if own.empty:
             continue
-        wide = family.pivot(
-            index="subject",
-            columns=["definition", "region", "hemisphere", "role", "contrast"],
-            values="attenuation",
-        ).loc[own.index]
-        rows = correlate_people(wide.to_numpy(), own.to_numpy(), tests, verdicts, rng)
-        pieces.append(wide.columns.to_frame(index=False).join(rows))
-    return pd.concat(pieces, ignore_index=True).assign(question="Q3")
+        wide = _by_person(family, "attenuation", own.index)
+        felt = own["relief"].to_numpy()
+        # Draws of its own: the numbers of the change scores do not depend on baselines.
+        adjusting = rng.spawn(1)[0]
+        rows = correlate_people(
+            wide.to_numpy(), felt, tests, verdicts, rng, list(own.index)
+        )
+        covariates = _baselines(family, own)
+        if covariates is None:
+            adjusted = pd.DataFrame(columns=[*PARTIAL, "p_partial", "p_partial_fwe"])
+        else:
+            adjusted = correlate_at_equal_baselines(
+                wide.to_numpy(), felt, covariates, tests, adjusting
+            )
+        pieces.append(
+            wide.columns.to_frame(index=False)
+            .join(rows)
+            .join(adjusted.astype(float))
+            .assign(model=CHANGE if covariates is None else ADJUSTED)
+        )
+    found = pd.concat(pieces, ignore_index=True).assign(question="Q3")
+    return _with_ceiling(found, reliability)
 
 
 def assess_coupling(
-    coupling: pd.DataFrame, relief: pd.DataFrame, tests: dict, verdicts: dict, rng
+    coupling: pd.DataFrame,
+    relief: pd.DataFrame,
+    tests: dict,
+    verdicts: dict,
+    rng: np.random.Generator,
+    reliability: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Correlate each person's coupling (Fisher z with the receptor map) with relief (Q4).
 
     `coupling` has columns subject, contrast, receptor and fisher_z; returns one row per
-    contrast that has ratings.
+    contrast that has ratings. `reliability` is as in `assess_tracking`; that of coupling
+    itself is not known, so that the ceiling is that of relief alone.
     """
     pieces = []
     for contrast, own in coupling.groupby("contrast", sort=False):
@@ -85,27 +143,36 @@ def assess_coupling(
         if paired.empty:
             continue
         z, felt = paired[["fisher_z"]].to_numpy(), paired["relief"].to_numpy()
-        rows = correlate_people(z, felt, tests, verdicts, rng)
+        rows = correlate_people(z, felt, tests, verdicts, rng, list(paired["subject"]))
         pieces.append(rows.assign(contrast=contrast, receptor=own["receptor"].iloc[0]))
-    return pd.concat(pieces, ignore_index=True).assign(question="Q4")
+    found = pd.concat(pieces, ignore_index=True).assign(question="Q4")
+    return _with_ceiling(found, reliability)
 
 
 def correlate_people(
-    measures: NDArray, relief: NDArray, tests: dict, verdicts: dict, rng
+    measures: NDArray,
+    relief: NDArray,
+    tests: dict,
+    verdicts: dict,
+    rng: np.random.Generator,
+    people: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Correlate each column of `measures` (n_subjects, n_tests; NaN = missing) with relief.
 
     Returns one row per column: n, effect (Pearson r), low, high (BCa), spearman, skipped,
-    n_outliers, p and p_fwe (permutation, max-|r| over the columns), p_spearman, bf10,
-    loo_low, loo_high (leave-one-out range), detectable_r, n_permutations, exact.
+    n_outliers, percentage_bend, p and p_fwe (permutation, max-|r| over the columns),
+    p_spearman, bf10 with its range over prior widths, the largest of Cook's distances and
+    whose it is (of `people`, by default their number), loo_low, loo_high (leave-one-out
+    range), detectable_r, n_permutations, exact.
     """
+    people = np.arange(len(relief)).astype(str) if people is None else np.array(people)
     permuted = permute_correlations(measures, relief, tests["n_permutations"], rng)
     ranks = rankdata(measures, axis=0, nan_policy="omit")
     by_rank = permute_correlations(
         ranks, rankdata(relief), tests["n_permutations"], rng
     )
     rows = [
-        _row(column, relief, r, tests, verdicts, rng)
+        _row(column, relief, r, people, tests, verdicts, rng)
         for column, r in zip(measures.T, permuted.r, strict=True)
     ]
     return pd.DataFrame(rows, columns=NUMBERS).assign(
@@ -117,8 +184,107 @@ def correlate_people(
     )
 
 
+def correlate_at_equal_baselines(
+    measures: NDArray,
+    relief: NDArray,
+    covariates: NDArray,
+    tests: dict,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Correlate each column of `measures` with relief, covariates held constant.
+
+    `covariates` is (n_subjects, n_covariates, n_tests). Returns one row per column:
+    partial_r, partial_low and partial_high (BCa), p_partial and p_partial_fwe (Freedman and
+    Lane, max-|t| over the columns), bf10_partial (of r in as many people fewer as there are
+    covariates, which is its distribution) and its range over prior widths.
+    """
+    permuted = permute_residuals(
+        measures, relief, covariates, tests["n_permutations"], rng
+    )
+    rows = []
+    for test, r in enumerate(permuted.r):
+        own = covariates[..., test]
+        present = np.isfinite(measures[:, test]) & np.isfinite(own).all(axis=1)
+        n = int(present.sum())
+        if n < MIN_SUBJECTS or np.isnan(r):
+            rows.append({})
+            continue
+        low, high = partial_interval(
+            measures[present, test],
+            relief[present],
+            own[present],
+            n_bootstrap=tests["n_bootstrap"],
+            level=tests["level"],
+            rng=rng,
+        )
+        left = n - own.shape[1]
+        bf10 = bf10_range(correlation_bf10, r, left, tests["sensitivity_kappas"])
+        headline = correlation_bf10(r, left, kappa=tests["bayes_kappa"])
+        rows.append(dict(zip(PARTIAL, (r, low, high, headline, *bf10), strict=True)))
+    return pd.DataFrame(rows, columns=PARTIAL).assign(
+        p_partial=permuted.p, p_partial_fwe=permuted.p_fwe
+    )
+
+
+def _by_person(family: pd.DataFrame, values: str, people: pd.Index) -> pd.DataFrame:
+    return family.pivot(index="subject", columns=REGION, values=values).loc[people]
+
+
+def _baselines(family: pd.DataFrame, relief: pd.DataFrame) -> NDArray | None:
+    """Return alone score and alone response, (n_subjects, 2, n_tests), if both are known."""
+    known = {"response_baseline"} <= {*family} and {"baseline"} <= {*relief}
+    if (
+        not known
+        or relief["baseline"].isna().any()
+        or family["response_baseline"].isna().all()
+    ):
+        return None
+    response = _by_person(family, "response_baseline", relief.index).to_numpy()
+    score = np.repeat(relief[["baseline"]].to_numpy(), response.shape[1], axis=1)
+    return np.stack([score, response], axis=1).astype(float)
+
+
+def _with_ceiling(
+    table: pd.DataFrame, reliability: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Put beside every r how reliable both measures are, and how large r could be."""
+    known: dict[tuple, float] = {}
+    if reliability is not None:
+        for row in reliability.to_dict("records"):
+            region = (
+                [row[name] for name in REGION] if row["measure"] != "relief" else []
+            )
+            known[row["measure"], row["contrast"], *region] = row["reliability"]
+    of_attenuation, of_relief = [], []
+    for row in table.to_dict("records"):
+        region = [row.get(name) for name in REGION]
+        of_attenuation.append(
+            known.get(("attenuation", row["contrast"], *region), np.nan)
+        )
+        of_relief.append(known.get(("relief", row["contrast"]), np.nan))
+    both = list(zip(of_attenuation, of_relief, strict=True))
+    found = table.assign(
+        reliability_relief=of_relief, ceiling=[ceiling(*pair) for pair in both]
+    )
+    if "region" not in table:
+        return found
+    return found.assign(
+        reliability_attenuation=of_attenuation,
+        disattenuated=[
+            disattenuate(r, *pair)
+            for r, pair in zip(table["effect"], both, strict=True)
+        ],
+    )
+
+
 def _row(
-    column: NDArray, relief: NDArray, r: float, tests: dict, verdicts: dict, rng
+    column: NDArray,
+    relief: NDArray,
+    r: float,
+    people: NDArray,
+    tests: dict,
+    verdicts: dict,
+    rng: np.random.Generator,
 ) -> dict:
     """Return the numbers of one test; none for few people, or where r is nan (no spread)."""
     present = np.isfinite(column)
@@ -131,6 +297,11 @@ def _row(
     )
     loo_low, loo_high = leave_one_out_range(x, y)
     robust = skipped(x, y, rng)
+    cook = cooks_distances(x, y)
+    known = np.isfinite(cook).any()
+    bf10_low, bf10_high = bf10_range(
+        correlation_bf10, r, n, tests["sensitivity_kappas"]
+    )
     return {
         "n": n,
         "effect": r,
@@ -139,6 +310,11 @@ def _row(
         "spearman": spearman(x, y),
         "skipped": robust.r,
         "n_outliers": robust.n_outliers,
+        "percentage_bend": percentage_bend(x, y),
+        "max_cook": np.nanmax(cook) if known else np.nan,
+        "most_influential": people[present][np.nanargmax(cook)] if known else None,
+        "bf10_low": bf10_low,
+        "bf10_high": bf10_high,
         "bf10": correlation_bf10(r, n, kappa=tests["bayes_kappa"]),
         "loo_low": loo_low,
         "loo_high": loo_high,

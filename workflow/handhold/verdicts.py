@@ -20,6 +20,9 @@ SUPPORTED, AGAINST, INCONCLUSIVE, NOT_RUN = (
     "not run",
 )
 
+# The two models of Q3: relief at equal baselines, or the bare correlation of two changes.
+ADJUSTED, CHANGE = "baseline-adjusted", "change"
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -112,22 +115,71 @@ def judge(evidence: Evidence, thresholds: dict) -> tuple[str, str]:
 
 def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
     """Add the columns verdict and reason to a table of tests; `p` names the p that has to pass."""
-    judged = [
-        judge(
-            Evidence(
-                row["effect"],
-                row[p],
-                row.get("p_tost", np.nan),
-                row.get("bf10", np.nan),
-            ),
-            thresholds,
-        )
-        for row in table.to_dict("records")
+    rows = table.to_dict("records")
+    judged = [_judge_row(row, p, thresholds) for row in rows]
+    reasons = [
+        reason
+        + _prior_matters(row, p, thresholds, verdict)
+        + _chance_matters(row, p, thresholds)
+        for row, (verdict, reason) in zip(rows, judged, strict=True)
     ]
-    return table.assign(
-        verdict=[verdict for verdict, _ in judged],
-        reason=[reason for _, reason in judged],
+    return table.assign(verdict=[verdict for verdict, _ in judged], reason=reasons)
+
+
+def _judge_row(row: dict, p: str, thresholds: dict, bf10="bf10") -> tuple[str, str]:
+    evidence = Evidence(
+        row["effect"], row[p], row.get("p_tost", np.nan), row.get(bf10, np.nan)
     )
+    return judge(evidence, thresholds)
+
+
+def _prior_matters(row: dict, p: str, thresholds: dict, verdict: str) -> str:
+    """Say which verdict another width of the prior gives, where it gives another."""
+    others = {
+        _judge_row(row, p, thresholds, bound)[0]
+        for bound in ("bf10_low", "bf10_high")
+        if np.isfinite(row.get(bound, np.nan))
+    }
+    changed = sorted(others - {verdict})
+    return f"; another width of the prior gives {', '.join(changed)}" if changed else ""
+
+
+def _chance_matters(row: dict, p: str, thresholds: dict) -> str:
+    """Say where other random permutations could turn the verdict: two standard errors."""
+    alpha, n = thresholds["alpha"], row.get("n_permutations", np.nan)
+    if row.get("exact", True) or not np.isfinite(n):
+        return ""
+    if not abs(row[p] - alpha) <= 2 * np.sqrt(alpha * (1 - alpha) / n):  # or p is nan
+        return ""
+    return "; p is within its Monte Carlo error of alpha: raise tests.n_permutations"
+
+
+def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
+    """Add verdict and reason to the table of Q3; each row is judged by the model it names.
+
+    Where both baselines are known, the baseline-adjusted model decides: a change is bound to
+    its own baseline, so that two changes can correlate when only their baselines do. Else
+    the correlation of the changes has to, and the reason says so.
+    """
+    adjusted = table["model"] == ADJUSTED
+    deciding = {
+        "effect": "partial_r",
+        "p_fwe": "p_partial_fwe",
+        "bf10": "bf10_partial",
+        "bf10_low": "bf10_partial_low",
+        "bf10_high": "bf10_partial_high",
+    }
+    read = table.assign(
+        **{
+            plain: table[plain].where(~adjusted, table[partial])
+            for plain, partial in deciding.items()
+        }
+    )
+    judged = judge_rows(read, "p_fwe", thresholds)
+    which = np.where(
+        adjusted, " (at equal baselines)", " (changes, baselines not held)"
+    )
+    return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
 
 
 def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
@@ -244,6 +296,11 @@ def answer_regions(table: pd.DataFrame, definition: str, contrast: str) -> dict:
     )
     if torn:
         reason += f". Depends on the ROI definition: {', '.join(torn)}"
+    fragile = primary[primary["reason"].str.contains("another width of the prior")]
+    if len(fragile):
+        reason += f". Depends on the width of the prior: {', '.join(fragile['region'])}"
+    if question == "Q3":
+        reason += f". {_model(primary)}. {_ceiling(primary)}"
     if verdict == INCONCLUSIVE:
         reason += f". {_power(primary, question)}"
     return _answer(
@@ -383,6 +440,44 @@ def _torn(own: pd.DataFrame, primary: pd.DataFrame) -> list[str]:
         for row in own.itertuples()
         if row.region in verdicts.index and row.verdict != verdicts[row.region]
     ]
+
+
+def _model(rows: pd.DataFrame) -> str:
+    """Say which model of Q3 decides, why, and where the other would say otherwise."""
+    if (rows["model"] != ADJUSTED).all():
+        return (
+            "Decided by the correlation of the two changes, since alone response and alone "
+            "score are not both known: a bond between baselines alone could bring it about"
+        )
+    text = (
+        "Decided at equal baselines (alone response and alone score held constant), since a "
+        "change is bound to its own baseline"
+    )
+    signs = np.sign(rows["effect"]) != np.sign(rows["partial_r"])
+    torn = rows[signs & rows["effect"].notna() & rows["partial_r"].notna()]
+    if len(torn):
+        text += f"; the bare changes have the other sign in {', '.join(torn['region'])}"
+    return text
+
+
+def _ceiling(rows: pd.DataFrame) -> str:
+    """State the largest correlation that reliability allows, or why it is not known."""
+    unknown = [
+        f"{what} ({why})"
+        for what, column, why in (
+            ("attenuation", "reliability_attenuation", "one run per cell"),
+            ("relief", "reliability_relief", "one rating per condition"),
+        )
+        if rows[column].isna().all()
+    ]
+    missing = f"the reliability of {' and '.join(unknown)} is not known"
+    known = rows.dropna(subset=["ceiling"])
+    if known.empty:
+        return f"How large a correlation could be at most is open: {missing}"
+    low, high = known["ceiling"].min(), known["ceiling"].max()
+    span = _share(high) if low == high else f"{_share(low)} to {_share(high)}"
+    bound = f"With these reliabilities the largest observable r is {span}"
+    return f"{bound}; {missing}" if unknown else bound
 
 
 def _power(rows: pd.DataFrame, question: str) -> str:

@@ -29,7 +29,14 @@ rule test_attenuation:
     log:
         f"{OUT}/logs/test_attenuation.txt",
     params:
-        tests=choose("tests", "level", "n_permutations", "smallest_dz", "bayes_scale"),
+        tests=choose(
+            "tests",
+            "level",
+            "n_permutations",
+            "smallest_dz",
+            "bayes_scale",
+            "sensitivity_scales",
+        ),
         verdicts=CONFIG["verdicts"],
         seed=CONFIG["seed"],
     script:
@@ -44,7 +51,8 @@ if STUDY.rated:
             ratings=CONFIG["ratings"]["table"],
             code=code_of("relieve"),
         output:
-            table("relief"),
+            relief=table("relief"),
+            repeats=table("relief_repeats"),
         log:
             f"{OUT}/logs/relieve.txt",
         params:

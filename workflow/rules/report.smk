@@ -221,7 +221,7 @@ if "Q3" in QUESTIONS:
         """What does relief look like beside attenuation?"""
         input:
             attenuation=rules.attenuate.output.rois,
-            relief=rules.relieve.output,
+            relief=rules.relieve.output.relief,
             tests=rules.test_tracking.output,
             code=code_of("draw_tracking"),
         output:
@@ -241,7 +241,7 @@ if "Q3" in QUESTIONS:
         """What does relief look like beside coupling?"""
         input:
             coupling=rules.couple_subjects.output,
-            relief=rules.relieve.output,
+            relief=rules.relieve.output.relief,
             tests=rules.test_coupling.output,
             code=code_of("draw_coupling"),
         output:

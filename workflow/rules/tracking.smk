@@ -19,11 +19,28 @@ rule couple_subjects:
 
 if STUDY.rated:
 
+    rule assess_reliability:
+        """How reliable are attenuation and relief, and how large can their correlation be?"""
+        input:
+            rois=rules.join_regions.output.rois,
+            relief=rules.relieve.output.repeats,
+            code=code_of("assess_reliability"),
+        output:
+            table("reliability"),
+        log:
+            f"{OUT}/logs/assess_reliability.txt",
+        params:
+            contrasts=CONFIG["contrasts"],
+            level=CONFIG["tests"]["level"],
+        script:
+            "../scripts/assess_reliability.py"
+
     rule test_tracking:
         """Q3: do people whose response falls more report more relief?"""
         input:
             attenuation=rules.attenuate.output.rois,
-            relief=rules.relieve.output,
+            relief=rules.relieve.output.relief,
+            reliability=rules.assess_reliability.output,
             code=code_of("test_tracking"),
         output:
             table("tests/tracking"),
@@ -31,7 +48,12 @@ if STUDY.rated:
             f"{OUT}/logs/test_tracking.txt",
         params:
             tests=choose(
-                "tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"
+                "tests",
+                "level",
+                "n_permutations",
+                "n_bootstrap",
+                "bayes_kappa",
+                "sensitivity_kappas",
             ),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],
@@ -42,7 +64,8 @@ if STUDY.rated:
         """Q4: do people whose attenuation follows the receptor map report more relief?"""
         input:
             coupling=rules.couple_subjects.output,
-            relief=rules.relieve.output,
+            relief=rules.relieve.output.relief,
+            reliability=rules.assess_reliability.output,
             code=code_of("test_coupling"),
         output:
             table("tests/coupling"),
@@ -50,7 +73,12 @@ if STUDY.rated:
             f"{OUT}/logs/test_coupling.txt",
         params:
             tests=choose(
-                "tests", "level", "n_permutations", "n_bootstrap", "bayes_kappa"
+                "tests",
+                "level",
+                "n_permutations",
+                "n_bootstrap",
+                "bayes_kappa",
+                "sensitivity_kappas",
             ),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],

@@ -13,6 +13,7 @@ table = assess_coupling(
     snakemake.params.tests,
     snakemake.params.verdicts,
     random_stream(snakemake.params.seed, snakemake.rule),
+    read_results(snakemake.input.reliability[0]),
 )
 write_results(
     judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]

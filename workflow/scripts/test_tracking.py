@@ -4,7 +4,7 @@ from handhold.errors import speak_plainly
 from handhold.io import read_results, write_results
 from handhold.spec import random_stream
 from handhold.tracking import assess_tracking
-from handhold.verdicts import judge_rows
+from handhold.verdicts import judge_tracking
 
 speak_plainly(snakemake.log[0])
 table = assess_tracking(
@@ -13,7 +13,6 @@ table = assess_tracking(
     snakemake.params.tests,
     snakemake.params.verdicts,
     random_stream(snakemake.params.seed, snakemake.rule),
+    read_results(snakemake.input.reliability[0]),
 )
-write_results(
-    judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]
-)
+write_results(judge_tracking(table, snakemake.params.verdicts), snakemake.output[0])
