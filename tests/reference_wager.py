@@ -187,6 +187,15 @@ class Parcels:
         return mean, coverage
 
 
+def bind(path, parcels):
+    """Mean over measured voxels; with the background where under .8 of a parcel is measured."""
+    values, affine = read_map(path)
+    measured, coverage = parcels.means(values, affine, zero_is_missing=False)
+    image = nib.load(path)
+    whole, _ = parcels.means(image.get_fdata(), affine, zero_is_missing=False, least=0)
+    return np.where(coverage >= MIN_COVERAGE, measured, whole)
+
+
 # ---- statistics ----
 
 

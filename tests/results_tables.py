@@ -244,12 +244,21 @@ VERDICTS = {
         "bf_against": 0.3333333333333333,
         "widest_null": 0.3,
         "power": 0.8,
+        "rules": [
+            {
+                "if": ["p_passes", "positive"],
+                "verdict": "supported",
+                "reason": "p passes alpha <as hoped>",
+            },
+            {
+                "if": ["bf_against"],
+                "verdict": "evidence against",
+                "reason": "the Bayes factor favours no effect",
+            },
+            {"if": [], "verdict": "inconclusive", "reason": "neither is shown"},
+        ],
     },
-    "rules": [
-        {"verdict": "supported", "reason": "p passes alpha <as hoped>"},
-        {"verdict": "evidence against", "reason": "the Bayes factor favours no effect"},
-        {"verdict": "inconclusive", "reason": "neither is shown"},
-    ],
+    "combination": {"Q1": "supported if any <ROI> is", "Q2": "both nulls have to pass"},
     "questions": [
         {
             "question": "Q1",

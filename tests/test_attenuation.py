@@ -14,6 +14,7 @@ from handhold.attenuation import (
     response,
 )
 from handhold.verdicts import judge_rows
+from rules import THRESHOLDS
 
 PARTNER = {"name": "partner", "baseline": "alone", "held": "partner"}
 STRANGER = {"name": "stranger", "baseline": "alone", "held": "stranger"}
@@ -32,7 +33,6 @@ PLANTED = {
 TRUTH = (1.0 - 0.2) - (0.5 - 0.3)
 TESTS = {"n_permutations": 4096, "level": 0.95, "smallest_dz": 0.3, "bayes_scale": 0.7}
 TESTS |= {"sensitivity_scales": [0.7, 1.0]}
-VERDICTS = {"alpha": 0.05, "bf_against": 1 / 3, "power": 0.8}
 
 
 def table_of(rows):
@@ -307,7 +307,7 @@ def test_the_numbers_of_q1_are_those_of_scipy_and_brute_force(rng):
     values = rng.normal(0.3, 1, size=(7, 4, 2))
     rois = [*ROIS, DETAIL, SECOND]
     table = measured(values, rois, ("partner", "stranger"))
-    found = assess_attenuation(table, TESTS, VERDICTS, rng)
+    found = assess_attenuation(table, TESTS, THRESHOLDS, rng)
     assert len(found) == 8
     assert set(found["question"]) == {"Q1"}
     assert found["exact"].all()
@@ -341,7 +341,7 @@ def test_the_numbers_of_q1_are_those_of_scipy_and_brute_force(rng):
 def test_a_missing_value_leaves_its_own_test_only(rng):
     values = rng.normal(0.3, 1, size=(8, 2, 1))
     values[2, 0, 0] = np.nan
-    found = assess_attenuation(measured(values, ROIS), TESTS, VERDICTS, rng)
+    found = assess_attenuation(measured(values, ROIS), TESTS, THRESHOLDS, rng)
     assert found["n"].tolist() == [7, 8]
     kept = np.delete(values[:, 0, 0], 2)
     assert found["effect"].iloc[0] == pytest.approx(kept.mean())
@@ -354,7 +354,7 @@ def test_equal_seeds_give_equal_tables_beyond_exact_enumeration():
     values = np.random.default_rng(5).normal(0.3, 1, size=(20, 2, 1))
     runs = [
         assess_attenuation(
-            measured(values, ROIS), TESTS, VERDICTS, np.random.default_rng(seed)
+            measured(values, ROIS), TESTS, THRESHOLDS, np.random.default_rng(seed)
         )
         for seed in (1, 1, 2)
     ]
@@ -367,9 +367,9 @@ def test_equal_seeds_give_equal_tables_beyond_exact_enumeration():
 def test_regions_that_hardly_anybody_covers_are_inconclusive(rng, n_values):
     values = np.full((5, 2, 1), np.nan)
     values[:n_values] = 1 + rng.random((n_values, 2, 1))
-    found = assess_attenuation(measured(values, ROIS), TESTS, VERDICTS, rng)
+    found = assess_attenuation(measured(values, ROIS), TESTS, THRESHOLDS, rng)
     assert found["n"].tolist() == [n_values] * 2
-    judged = judge_rows(found, "p_fwe", VERDICTS)
+    judged = judge_rows(found, "p_fwe", THRESHOLDS)
     assert judged["effect"].isna().all()
     assert set(judged["verdict"]) == {"inconclusive"}
     assert set(judged["reason"]) == {"too few values to test"}
@@ -379,7 +379,7 @@ def test_regions_that_hardly_anybody_covers_are_inconclusive(rng, n_values):
 def test_values_that_do_not_vary_are_not_tested(rng, noise):
     values = 0.3 + noise * rng.normal(size=(6, 2, 1))
     values[:, 1] = rng.normal(size=(6, 1))
-    found = assess_attenuation(measured(values, ROIS), TESTS, VERDICTS, rng)
+    found = assess_attenuation(measured(values, ROIS), TESTS, THRESHOLDS, rng)
     assert np.isnan(found["p"].iloc[0])
-    assert judge_rows(found, "p_fwe", VERDICTS)["verdict"].iloc[0] == "inconclusive"
+    assert judge_rows(found, "p_fwe", THRESHOLDS)["verdict"].iloc[0] == "inconclusive"
     assert found["p"].iloc[1] <= 1

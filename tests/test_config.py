@@ -39,7 +39,9 @@ STUDY = {
     "receptors": {"target": "MOR", "panel": ["KOR"]},
     "tests": {},
     "nulls": {},
-    "verdicts": {},
+    "verdicts": {
+        "rules": SCHEMA["properties"]["verdicts"]["properties"]["rules"]["default"]
+    },
 }
 
 # The same of simulated images, which alone has a section simulate.
@@ -519,6 +521,32 @@ def test_sections_of_a_dataset_are_of_no_effect_elsewhere(source):
 
 def _present(pairs):
     return {key: value for key, value in pairs if value is not None}
+
+
+LAST = {"if": [], "verdict": "inconclusive", "reason": "open"}
+SHOWN = {"if": ["p_passes", "positive"], "verdict": "supported", "reason": "shown"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "fault"),
+    [
+        ([SHOWN], "the last line has facts"),
+        ([LAST, SHOWN, LAST], "verdicts.rules[1] is never reached: verdicts.rules[0]"),
+        ([SHOWN, {**LAST, "if": ["positive", "p_passes", "bf_for"]}, LAST], "rules[1]"),
+        ([{**SHOWN, "if": ["p_passes"]}, LAST], "rules[0] supports without positive"),
+        ([{**SHOWN, "if": ["positive"]}, LAST], "rules[0] supports without p_passes"),
+    ],
+)
+def test_a_rule_table_has_no_line_in_vain_and_supports_nothing_unshown(rules, fault):
+    assert any(fault in found for found in faults(changed("verdicts.rules", rules)))
+
+
+def test_a_sound_rule_table_is_taken():
+    rules = [{**SHOWN, "if": ["p_passes", "positive", "bf_for"]}, SHOWN, LAST]
+    config = changed("verdicts.rules", rules)
+    assert spec.resolve(config)["verdicts"]["rules"] == rules
+    (found,) = faults(changed("verdicts.rules", [{**LAST, "if": ["p_pases"]}, LAST]))
+    assert "'p_passes'" in found
 
 
 def test_a_name_given_twice_is_refused():

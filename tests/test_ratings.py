@@ -380,7 +380,7 @@ def test_repeats_are_dealt_in_turn():
     table = repeated_table()
     late = (table["run"] == "2") & (table["who"] == "partner")
     table.loc[late, "score"] = [str(score - 1) for score in HELD]
-    options = {"excluded": [], "rename": {}}
+    options = {"excluded": [], "rename": {}, "source": "maps"}
     found = relieve_repeats(table, REPEATED, [PARTNER], PEOPLE, **options)
     wide = found.pivot(index="subject", columns="repeat", values="relief")
     drop = np.subtract(ALONE, HELD)
@@ -422,14 +422,14 @@ def test_published_relief_by_hand_holding(handholding):
     people = list(dict.fromkeys(handholding["subject"]))
     words = {"0.0": "alone", "1.0": "partner"}
     arguments = (handholding, ratings, [PARTNER], people)
-    table = relieve(*arguments, excluded=[], rename=words)
+    table = relieve(*arguments, excluded=[], rename=words, source="maps")
     found = one_sample(table["relief"].to_numpy(), level=0.95, smallest_dz=0.3)
     # The paper: reduction 2.95, t(29) = 2.17, p = .038.
     assert (found.n, found.df) == (30, 29)
     assert round(found.mean, 2) == 2.95
     assert round(found.t, 2) == 2.17
     assert round(found.p_t, 3) == 0.038
-    repeats = relieve_repeats(*arguments, excluded=[], rename=words)
+    repeats = relieve_repeats(*arguments, excluded=[], rename=words, source="maps")
     assert repeats["repeat"].max() == 8
     mean = repeats.groupby("subject")["relief"].mean()[people]
     assert pearson(mean, table["relief"]) == pytest.approx(1)

@@ -22,7 +22,8 @@ from scipy import stats
 
 from handhold.images import read_volume
 from handhold.tracking import assess_coupling, assess_tracking
-from handhold.verdicts import RULES, SUPPORTED, Evidence, judge
+from handhold.verdicts import SUPPORTED, Evidence, judge
+from rules import THRESHOLDS
 
 pytestmark = pytest.mark.slow
 
@@ -153,18 +154,10 @@ def parcel_attenuation(images, parcels):
     return -np.array([parcels.means(*image)[0] for image in images.values()])
 
 
-def bind(path, parcels):
-    values, affine = reference.read_map(path)
-    image = nib.load(path)
-    measured, coverage = parcels.means(values, affine, zero_is_missing=False)
-    whole, _ = parcels.means(image.get_fdata(), affine, zero_is_missing=False, least=0)
-    return np.where(coverage >= reference.MIN_COVERAGE, measured, whole)
-
-
 @pytest.fixture(scope="session")
 def binding(shared_data, parcels):
     """Mean over measured voxels; with the background where under .8 of a parcel is measured."""
-    return bind(shared_data / MOR, parcels)
+    return reference.bind(shared_data / MOR, parcels)
 
 
 @pytest.fixture(scope="session")
@@ -620,7 +613,9 @@ def test_panel(shared_data, table, group, parcels, used, rng):
     rows = table("tests/specificity")
     maps = np.stack(
         [
-            bind(shared_data / registry[row["receptor"]]["file"], parcels)[used]
+            reference.bind(shared_data / registry[row["receptor"]]["file"], parcels)[
+                used
+            ]
             for row in rows
         ]
     )
@@ -664,6 +659,32 @@ def test_panel(shared_data, table, group, parcels, used, rng):
         r_squared=(1 - left @ left / (target @ target), 1e-9),
         r_with_y=(stats.pearsonr(maps[0], centre[:, 1]).statistic, 1e-9),
     )
+
+
+# ---- what is expected of the study, written down ----
+
+
+def test_results_are_those_of_the_committed_table(table):
+    """Numbers of `reference/wager2008.py`, another program's; p within both Monte Carlo errors."""
+    expected = reference.rows(ROOT / "tests/reference/wager2008.tsv")
+    assert {row["table"] for row in expected} == {
+        f"tests/{name}"
+        for name in (
+            *("attenuation", "correspondence", "tracking"),
+            *("coupling", "specificity"),
+        )
+    }
+    for line in expected:
+        where = dict(part.split("=") for part in line["row"].split())
+        (row,) = [row for row in table(line["table"]) if where.items() <= row.items()]
+        value = float(line["value"])
+        allowed = (
+            reference.monte_carlo(value, int(line["n_draws"]), N_DRAWS)
+            if line["n_draws"]
+            else 1e-6 * max(1, abs(value))
+        )
+        found = number(row[line["column"]])
+        assert found == pytest.approx(value, abs=allowed), line
 
 
 # ---- what was left out ----
@@ -797,11 +818,10 @@ def test_people_are_joined_whatever_the_order_of_rows(rng):
 @pytest.mark.parametrize("p", [0.0501, 0.35, 1.0, np.nan])
 def test_null_result_is_never_supported(effect, bf10, p_tost, p):
     evidence = Evidence(effect, p, p_tost, bf10)
-    assert judge(evidence, {"alpha": 0.05, "bf_against": 1 / 3})[0] != SUPPORTED
+    assert judge(evidence, THRESHOLDS)[0] != SUPPORTED
 
 
 @pytest.mark.parametrize("effect", [-0.4, 0.0])
 def test_wrong_direction_is_never_supported(effect):
     evidence = Evidence(effect, 0.0001, 0.9, 100.0)
-    assert judge(evidence, {"alpha": 0.05, "bf_against": 1 / 3})[0] != SUPPORTED
-    assert sum(rule.verdict == SUPPORTED for rule in RULES) == 1
+    assert judge(evidence, THRESHOLDS)[0] != SUPPORTED

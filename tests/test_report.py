@@ -188,13 +188,20 @@ def test_cards_say_the_verdict_and_why_a_question_was_not_run(rng):
 def test_the_page_prints_the_thresholds_and_the_rules_in_their_order(rng):
     text = render(results(rng), command="snakemake --cores 7")
     shown = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text)
-    thresholds = {name: float(value) for name, value in shown}
-    assert thresholds == pytest.approx(example.VERDICTS["rule"], abs=5e-4)
-    assert dict(shown)["bf_against"] == "0.333"
+    shown = {name: html.unescape(value) for name, value in shown}
+    rule = example.VERDICTS["rule"]
+    thresholds = {name: value for name, value in rule.items() if name != "rules"}
+    combination = example.VERDICTS["combination"]
+    assert {*shown} == {*thresholds, *combination}
+    printed = {name: float(shown[name]) for name in thresholds}
+    assert printed == pytest.approx(thresholds, abs=5e-4)
+    assert shown["bf_against"] == "0.333"
+    assert {name: shown[name] for name in combination} == combination
     listed = re.search(r"<ol>(.*?)</ol>", text, re.DOTALL)[1]
-    lines = re.findall(r"<li>(.*?): <strong>(.*?)</strong></li>", listed)
-    assert [(html.unescape(reason), verdict) for reason, verdict in lines] == [
-        (rule["reason"], rule["verdict"]) for rule in example.VERDICTS["rules"]
+    lines = re.findall(r"<li>(.*?): <strong>(.*?)</strong> \((.*?)\)</li>", listed)
+    assert [tuple(map(html.unescape, line)) for line in lines] == [
+        (" and ".join(line["if"]) or "otherwise", line["verdict"], line["reason"])
+        for line in rule["rules"]
     ]
     # what was typed is no part of the result
     assert "snakemake --cores 7" not in text
@@ -223,8 +230,11 @@ def test_nothing_runs_and_nothing_is_fetched(rng):
     question = dict.fromkeys(("title", "sentence", "reason", "verdict"), HOSTILE)
     question |= {"question": HOSTILE, "inputs": [{"effect": HOSTILE}]}
     verdicts = {
-        "rule": {HOSTILE: 0.05},
-        "rules": [{"verdict": HOSTILE, "reason": HOSTILE}],
+        "rule": {
+            HOSTILE: 0.05,
+            "rules": [{"if": [HOSTILE], "verdict": HOSTILE, "reason": HOSTILE}],
+        },
+        "combination": {HOSTILE: HOSTILE},
         "questions": [*example.VERDICTS["questions"], question],
     }
     text = render(

@@ -8,6 +8,7 @@ from statsmodels.regression.linear_model import OLS
 
 from handhold.tracking import assess_coupling, assess_tracking, correlate_people
 from handhold.verdicts import judge_rows, judge_tracking
+from rules import THRESHOLDS
 
 TESTS = {
     "n_permutations": 999,
@@ -16,7 +17,6 @@ TESTS = {
     "bayes_kappa": 1 / 3,
     "sensitivity_kappas": [1 / 3, 1],
 }
-VERDICTS = {"alpha": 0.05, "bf_against": 1 / 3, "power": 0.8}
 ROIS = [
     ("aal3", "vACC", "both", "hypothesised"),
     ("aal3", "insula", "both", "hypothesised"),
@@ -50,7 +50,7 @@ def track(values, relief, seed=1, **changes):
         measured(values),
         felt(relief),
         {**TESTS, **changes},
-        VERDICTS,
+        THRESHOLDS,
         np.random.default_rng(seed),
     ).set_index("region")
 
@@ -131,7 +131,7 @@ def test_people_are_paired_by_label(rng):
         measured(values).sample(frac=1, random_state=2),
         felt(relief).sample(frac=1, random_state=3),
         TESTS,
-        VERDICTS,
+        THRESHOLDS,
         rng,
     ).set_index("region")
     for column in ("effect", "spearman", "loo_low"):
@@ -161,7 +161,7 @@ def test_an_outlier_is_counted_and_does_not_carry_the_skipped_r(rng):
 def test_contrasts_without_ratings_are_left_out(rng):
     values, relief = draw(8, rng)
     both = pd.concat([measured(values), measured(values, "stranger")])
-    found = assess_tracking(both, felt(relief), TESTS, VERDICTS, rng)
+    found = assess_tracking(both, felt(relief), TESTS, THRESHOLDS, rng)
     assert set(found["contrast"]) == {"partner"}
     assert len(found) == 3
 
@@ -171,7 +171,7 @@ def test_a_handful_of_people_is_inconclusive(rng, n):
     found = track(*draw(n, rng))
     assert found["n"].tolist() == [n] * 3
     assert found["effect"].isna().all()
-    judged = judge_rows(found, "p_fwe", VERDICTS)
+    judged = judge_rows(found, "p_fwe", THRESHOLDS)
     assert set(judged["reason"]) == {"too few values to test"}
 
 
@@ -221,7 +221,7 @@ def with_baselines(values, relief, response, score):
 def adjusted(values, relief, response, score, seed=1, **more):
     tables = with_baselines(values, relief, response, score)
     rng = np.random.default_rng(seed)
-    return assess_tracking(*tables, TESTS, VERDICTS, rng, **more).set_index("region")
+    return assess_tracking(*tables, TESTS, THRESHOLDS, rng, **more).set_index("region")
 
 
 def bound_by_baselines(rng, n):
@@ -256,7 +256,7 @@ def test_changes_that_only_baselines_bind_are_no_tracking(rng):
     assert (found["effect"] > 0.4).all()
     assert (found["p_fwe"] <= 0.05).all()
     assert (found["partial_r"].abs() < 0.4).all()
-    judged = judge_tracking(found.reset_index(), {**VERDICTS, "alpha": 0.001})
+    judged = judge_tracking(found.reset_index(), {**THRESHOLDS, "alpha": 0.001})
     assert "supported" not in set(judged["verdict"])
     assert judged["reason"].str.contains("at equal baselines").all()
 
@@ -268,7 +268,7 @@ def test_planted_tracking_is_seen_at_equal_baselines(rng):
     row = found.loc["vACC"]
     assert row["partial_r"] > 0.5
     assert row["p_partial_fwe"] <= 0.01
-    judged = judge_tracking(found.reset_index(), VERDICTS).set_index("region")
+    judged = judge_tracking(found.reset_index(), THRESHOLDS).set_index("region")
     assert judged.loc["vACC", "verdict"] == "supported"
 
 
@@ -279,8 +279,8 @@ def test_baselines_do_not_move_the_numbers_of_the_changes(rng):
     shared = ["effect", "low", "high", "p", "p_fwe", "bf10", "skipped", "max_cook"]
     pd.testing.assert_frame_equal(found[shared], bare[shared])
     assert bare[["partial_r", "p_partial_fwe", "bf10_partial"]].isna().all(axis=None)
-    judged = judge_tracking(bare.reset_index(), VERDICTS)
-    plain = judge_rows(bare.reset_index(), "p_fwe", VERDICTS)
+    judged = judge_tracking(bare.reset_index(), THRESHOLDS)
+    plain = judge_rows(bare.reset_index(), "p_fwe", THRESHOLDS)
     assert judged["verdict"].tolist() == plain["verdict"].tolist()
     assert judged["reason"].str.contains("baselines not held").all()
 
@@ -347,7 +347,7 @@ def test_coupling_is_correlated_with_relief_by_person(rng):
     )
     two = pd.concat([coupling, coupling.assign(contrast="unrated")])
     found = assess_coupling(
-        two.sample(frac=1, random_state=1), felt(relief), TESTS, VERDICTS, rng
+        two.sample(frac=1, random_state=1), felt(relief), TESTS, THRESHOLDS, rng
     )
     assert len(found) == 1
     row = found.iloc[0]
@@ -364,5 +364,5 @@ def test_coupling_is_correlated_with_relief_by_person(rng):
 
 def test_a_single_column_is_its_own_family(rng):
     values, relief = draw(10, rng)
-    found = correlate_people(values[:, :1], relief, TESTS, VERDICTS, rng)
+    found = correlate_people(values[:, :1], relief, TESTS, THRESHOLDS, rng)
     assert found["p"].tolist() == found["p_fwe"].tolist()

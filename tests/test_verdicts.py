@@ -6,8 +6,9 @@ import pytest
 
 from handhold import spec
 from handhold.verdicts import (
+    COMBINATION,
+    FACTS,
     QUESTIONS,
-    RULES,
     Evidence,
     answer,
     answer_correspondence,
@@ -20,7 +21,18 @@ from handhold.verdicts import (
 )
 
 NAN = float("nan")
-THRESHOLDS = {"alpha": 0.05, "bf_against": 1 / 3, "widest_null": 0.3, "power": 0.8}
+KEYS = spec.schema()["properties"]["verdicts"]["properties"]
+RULES = KEYS["rules"]["default"]
+THRESHOLDS = {
+    **{
+        "alpha": 0.05,
+        "bf_for": 3,
+        "bf_against": 1 / 3,
+        "widest_null": 0.3,
+        "power": 0.8,
+    },
+    "rules": RULES,
+}
 ABOVE, BELOW = np.nextafter(0.05, 1), np.nextafter(0.05, 0)
 THIRD_ABOVE = np.nextafter(1 / 3, 1)
 WIDER = np.nextafter(0.3, 1)
@@ -69,7 +81,7 @@ FOR, AGAINST, OPEN = "supported", "evidence against", "inconclusive"
 def test_the_rule_at_its_edges(effect, p, p_tost, bf10, expected):
     verdict, reason = judge(Evidence(effect, p, p_tost, bf10), THRESHOLDS)
     assert verdict == expected
-    assert reason in {rule.reason for rule in RULES}
+    assert reason in {rule["reason"] for rule in RULES}
 
 
 def test_missing_numbers_are_called_too_few_values():
@@ -86,7 +98,7 @@ def test_every_line_of_the_rule_can_be_reached_and_the_last_takes_all():
         for bf10 in (0.1, 5.0, NAN)
     ]
     found = {judge(evidence, THRESHOLDS) for evidence in grid}
-    assert found == {(rule.verdict, rule.reason) for rule in RULES}
+    assert found == {(rule["verdict"], rule["reason"]) for rule in RULES}
 
 
 def test_nothing_is_supported_against_the_hypothesis_or_without_p(rng):
@@ -102,9 +114,38 @@ def test_the_thresholds_are_those_of_the_configuration():
     assert judge(evidence, {**THRESHOLDS, "alpha": 0.01, "bf_against": 0.2})[0] == OPEN
     assert judge(evidence, {**THRESHOLDS, "bf_against": 0.2})[0] == FOR
     assert judge(evidence, {**THRESHOLDS, "alpha": 0.01})[0] == AGAINST
-    keys = spec.schema()["properties"]["verdicts"]["properties"]
-    assert set(keys) == set(THRESHOLDS)
-    assert {name: key["default"] for name, key in keys.items()} == THRESHOLDS
+    assert {name: key["default"] for name, key in KEYS.items()} == THRESHOLDS
+
+
+def test_the_rule_table_is_that_of_the_configuration():
+    strict = [
+        {"if": ["p_passes", "positive", "bf_for"], "verdict": FOR, "reason": "both"},
+        {"if": ["equivalent"], "verdict": AGAINST, "reason": "small"},
+        {"if": [], "verdict": OPEN, "reason": "open"},
+    ]
+    own = {**THRESHOLDS, "rules": strict}
+    assert judge(Evidence(0.4, 0.05, 0.9, 3.0), own) == (FOR, "both")
+    for evidence in (
+        Evidence(0.4, 0.05, 0.9, np.nextafter(3, 0)),
+        Evidence(0.4, ABOVE, 0.9, 30.0),
+        Evidence(0.0, 0.01, 0.9, 30.0),
+        Evidence(0.4, 0.01, 0.9, NAN),
+    ):
+        assert judge(evidence, own) == (OPEN, "open")
+        assert judge(evidence, {**own, "rules": strict[2:]}) == (OPEN, "open")
+    assert judge(Evidence(-0.4, 0.01, 0.05, 0.1), own) == (AGAINST, "small")
+    # the first line that holds, not the last
+    turned = {**own, "rules": [strict[1], strict[0], strict[2]]}
+    assert judge(Evidence(0.4, 0.01, 0.01, 30.0), own) == (FOR, "both")
+    assert judge(Evidence(0.4, 0.01, 0.01, 30.0), turned) == (AGAINST, "small")
+    bar = {**own, "bf_for": 30.5}
+    assert judge(Evidence(0.4, 0.01, 0.9, 30.0), bar) == (OPEN, "open")
+
+
+def test_the_configuration_knows_every_fact_and_no_other():
+    assert {*KEYS["rules"]["items"]["properties"]["if"]["items"]["enum"]} == {*FACTS}
+    described = KEYS["rules"]["items"]["properties"]["if"]["description"]
+    assert all(fact in described for fact in FACTS)
 
 
 def test_rows_are_judged_by_the_p_that_is_named():
@@ -555,7 +596,9 @@ def test_every_question_has_an_answer_in_the_words_of_the_study():
     found = answer(tests, **OPTIONS)
     assert found["study"] == "s"
     assert found["rule"] == THRESHOLDS
-    assert [rule["verdict"] for rule in found["rules"]] == [r.verdict for r in RULES]
+    assert found["rule"]["rules"] == RULES
+    assert found["combination"] == COMBINATION
+    assert {*COMBINATION} == {*QUESTIONS}
     questions = {item["question"]: item for item in found["questions"]}
     assert {name: item["verdict"] for name, item in questions.items()} == {
         "Q1": FOR,

@@ -69,7 +69,13 @@ def relieve(
         contrasts that no rating covers.
     """
     own, covered = _own_scores(
-        table, ratings, contrasts, subjects, excluded=excluded, rename=rename, source=source
+        table,
+        ratings,
+        contrasts,
+        subjects,
+        excluded=excluded,
+        rename=rename,
+        source=source,
     )
     return _relief(own, covered, ratings, subjects)
 
@@ -92,7 +98,13 @@ def relieve_repeats(
     repeat where a condition was rated once.
     """
     own, covered = _own_scores(
-        table, ratings, contrasts, subjects, excluded=excluded, rename=rename, source=source
+        table,
+        ratings,
+        contrasts,
+        subjects,
+        excluded=excluded,
+        rename=rename,
+        source=source,
     )
     rated = own.groupby(["subject", "of"])
     n_repeats, dealt = rated.size().min(), rated.cumcount()

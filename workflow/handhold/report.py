@@ -67,7 +67,11 @@ OF_REGRESSORS = (
     "high_pass_loss n_events n_censored_events n_late_events"
 )
 # Columns that many a study has no use for: left out where no row has a value.
-OPTIONAL = {"session", "run", "definition", "contrast"}
+OPTIONAL = {
+    *("session", "run", "definition", "contrast"),
+    # of studies that have no baselines
+    *("partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"),
+}
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
     "Q2": "effect null_band p mean_r interval bf10",
@@ -99,8 +103,6 @@ VERDICT_CLASSES = {
 # A figure wider than this (mm) fills the page; one that is not keeps its size.
 HALF_PAGE = 120
 DEPENDS = "depends on definition"
-# Left out where no row has them: the study has no baselines.
-OPTIONAL = {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
 
 
 def render(
@@ -144,10 +146,13 @@ def render(
     return environment.from_string(template_text).render(
         study={**_STUDY, **study},
         style_hash=_sha256(style[1].replace("\r\n", "\n")) if style else "",
-        rule=[
-            (name, f"{value:.3g}") for name, value in verdicts.get("rule", {}).items()
+        thresholds=[
+            (name, f"{value:.3g}")
+            for name, value in verdicts.get("rule", {}).items()
+            if name != "rules"
         ],
-        rules=verdicts.get("rules", []),
+        rules=verdicts.get("rule", {}).get("rules", []),
+        combination=verdicts.get("combination", {}),
         questions=[_question(q, results, figures) for q in verdicts["questions"]],
         other_figures=_other_figures(figures),
         stages=_table(results, "exclusions_by_stage", "What was excluded, by stage"),

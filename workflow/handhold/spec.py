@@ -124,7 +124,7 @@ def document() -> str:
             f"`{path}`",
             f"**{entry['description']}**" if section else entry["description"],
             "" if section else _values(entry),
-            "" if section else f"`{default}`",
+            "" if section else _default(default),
             entry.get("reason", ""),
         )
         lines.append(
@@ -204,7 +204,36 @@ def _contradictions(config: dict) -> list[str]:
     ]
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
+    faults += _rule_contradictions(config["verdicts"]["rules"])
     return faults + _design_contradictions(config["glm"], config["confounds"])
+
+
+def _rule_contradictions(rules: list[dict]) -> list[str]:
+    """List lines of the rule table that can never be reached, or support what is not shown."""
+    asked = [set(line["if"]) for line in rules]
+    faults = [
+        f"verdicts.rules[{later}] is never reached: verdicts.rules[{earlier}] takes all that it "
+        "would; order them from the narrowest to the widest"
+        for later in range(len(rules))
+        for earlier in range(later)
+        if asked[earlier] <= asked[later]
+    ]
+    faults += [
+        f"verdicts.rules[{i}] supports without {fact}, so that {what} could be called supported"
+        for i, line in enumerate(rules)
+        if line["verdict"] == "supported"
+        for fact, what in (
+            ("p_passes", "chance"),
+            ("positive", "the opposite of what was asked"),
+        )
+        if fact not in line["if"]
+    ]
+    if asked[-1]:
+        faults.append(
+            "verdicts.rules: the last line has facts, so that some evidence would have no "
+            "verdict; end with a line whose if is []"
+        )
+    return faults
 
 
 def _design_contradictions(glm: dict, confounds: dict) -> list[str]:
@@ -380,6 +409,13 @@ def _required(rules: dict, prefix: str = "") -> set[str]:
         found |= _required(entry, f"{prefix}{name}.")
         found |= _required(entry.get("items", {}), f"{prefix}{name}[].")
     return found
+
+
+def _default(value: Any) -> str:
+    """Write a default; a table (list of mappings) line by line."""
+    is_table = isinstance(value, list) and any(isinstance(line, dict) for line in value)
+    lines = value if is_table else [value]
+    return "<br>".join(f"`{line}`" for line in lines)
 
 
 def _values(entry: dict) -> str:

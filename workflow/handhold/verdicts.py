@@ -1,8 +1,8 @@
 """The rule that turns numbers into words, one table for every question.
 
-A verdict is *supported*, *evidence against* or *inconclusive*. The thresholds stand in the
-configuration before the data are seen; `verdicts.json` and the report print what is
-decided here and nothing else.
+A verdict is *supported*, *evidence against* or *inconclusive*. The table and its thresholds
+stand in the configuration (`verdicts`) before the data are seen; `verdicts.json` and the report
+print what is decided here and nothing else.
 """
 
 from collections.abc import Callable
@@ -38,52 +38,16 @@ class Evidence:
     bf10: float = np.nan
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One line of the rule table: the first whose condition holds gives verdict and reason."""
-
-    condition: Callable[[Evidence, dict], bool]
-    verdict: str
-    reason: str
-
-
-RULES = (
-    Rule(
-        lambda e, t: not (np.isfinite(e.effect) and np.isfinite(e.p)),
-        INCONCLUSIVE,
-        "too few values to test",
-    ),
-    Rule(
-        lambda e, t: e.p <= t["alpha"] and e.bf10 <= t["bf_against"],
-        INCONCLUSIVE,
-        "p and Bayes factor disagree",
-    ),
-    Rule(
-        lambda e, t: e.p <= t["alpha"] and e.effect > 0,
-        SUPPORTED,
-        "p passes alpha in the hypothesised direction",
-    ),
-    Rule(
-        lambda e, t: e.p <= t["alpha"] and e.effect < 0,
-        AGAINST,
-        "p passes alpha in the opposite direction",
-    ),
-    Rule(
-        lambda e, t: e.p_tost <= t["alpha"],
-        AGAINST,
-        "equivalence test: smaller than the smallest effect of interest",
-    ),
-    Rule(
-        lambda e, t: e.bf10 <= t["bf_against"],
-        AGAINST,
-        "the Bayes factor favours no effect",
-    ),
-    Rule(
-        lambda e, t: True,
-        INCONCLUSIVE,
-        "neither the effect nor its absence is shown",
-    ),
-)
+# What a line of the rule table can ask, of evidence and thresholds.
+FACTS: dict[str, Callable[[Evidence, dict], bool]] = {
+    "untested": lambda e, t: not (np.isfinite(e.effect) and np.isfinite(e.p)),
+    "p_passes": lambda e, t: e.p <= t["alpha"],
+    "positive": lambda e, t: e.effect > 0,
+    "negative": lambda e, t: e.effect < 0,
+    "equivalent": lambda e, t: e.p_tost <= t["alpha"],
+    "bf_for": lambda e, t: e.bf10 >= t["bf_for"],
+    "bf_against": lambda e, t: e.bf10 <= t["bf_against"],
+}
 
 QUESTIONS = {
     "Q1": "Attenuation: does {act} lower the response?",
@@ -93,6 +57,18 @@ QUESTIONS = {
     "Q5": "Specificity: is it this receptor rather than others?",
 }
 
+
+# How the rows of a question make its answer, in the words of the functions that do it.
+COMBINATION = {
+    "Q1": "supported if any hypothesised ROI is (family-wise p), evidence against if every one is",
+    "Q2": "p is the larger of both nulls' (map, subjects), so that both have to pass, with one "
+    "sign; absence counts only where the map null agrees and is within widest_null",
+    "Q3": "supported if any hypothesised ROI is (family-wise p), evidence against if every one is; "
+    "at equal baselines where both are known",
+    "Q4": "the primary contrast decides",
+    "Q5": "supported if Q2 is and the target beats every other map (family-wise p of the "
+    "difference), evidence against if another map that itself follows attenuation beats it",
+}
 
 # Why a question is not run.
 MISSING = {
@@ -105,12 +81,21 @@ MISSING = {
 
 
 def judge(evidence: Evidence, thresholds: dict) -> tuple[str, str]:
-    """Return verdict and reason: the first line of RULES whose condition holds.
+    """Return verdict and reason: those of the first line of the rule table that applies.
 
-    `thresholds` holds alpha and bf_against, as the section `verdicts` of the configuration.
+    Parameters
+    ----------
+    evidence : Evidence
+    thresholds : dict
+        The section `verdicts` of the configuration. Each line of its `rules` applies where
+        all FACTS of its `if` hold; the last applies always.
     """
-    rule = next(rule for rule in RULES if rule.condition(evidence, thresholds))
-    return rule.verdict, rule.reason
+    line = next(
+        line
+        for line in thresholds["rules"]
+        if all(FACTS[fact](evidence, thresholds) for fact in line["if"])
+    )
+    return line["verdict"], line["reason"]
 
 
 def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
@@ -262,11 +247,10 @@ def answer(
             found[question] = words(table)
     for answered in found.values():
         answered["title"] = answered["title"].format(act=act)
-    rules = [{"verdict": rule.verdict, "reason": rule.reason} for rule in RULES]
     return {
         "study": study,
         "rule": verdicts,
-        "rules": rules,
+        "combination": COMBINATION,
         "questions": list(found.values()),
     }
 
