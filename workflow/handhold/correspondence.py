@@ -59,6 +59,21 @@ LARGEST_R = 1 - 1e-12
 
 
 @dataclass(frozen=True)
+class Centred:
+    """Maps that are ranked (for Spearman) and centred within structures already.
+
+    `values` has shape (n_maps, n_parcels). Surrogates of which several correlations are asked
+    are centred once by `centre_within`.
+    """
+
+    values: NDArray
+
+    def take(self, inside: NDArray) -> "Centred":
+        """Return the maps over whole structures, marked by `inside`, shape (n_parcels,)."""
+        return self if inside.all() else Centred(self.values[:, inside])
+
+
+@dataclass(frozen=True)
 class Coupling:
     """How closely the attenuation of each subject follows the receptor map.
 
@@ -115,14 +130,17 @@ class Correspondence:
 
 
 def within_r(
-    maps: ArrayLike, binding: ArrayLike, structure: ArrayLike, ranked: bool = False
+    maps: ArrayLike | Centred,
+    binding: ArrayLike,
+    structure: ArrayLike,
+    ranked: bool = False,
 ) -> NDArray:
     """Correlate maps with binding over parcels, within structures.
 
     Parameters
     ----------
-    maps : array, shape (..., n_parcels)
-        One or more maps, in any unit.
+    maps : array, shape (..., n_parcels), or Centred
+        One or more maps, in any unit; or what `centre_within` made of them.
     binding : array, shape (n_parcels,)
         Receptor availability, or whatever else to correlate the maps with.
     structure : array of str, shape (n_parcels,)
@@ -153,17 +171,27 @@ def within_r(
     >>> print(within_r(maps, binding, structure).round(3))
     -1.0
     """
-    maps, binding = np.asarray(maps, float), np.asarray(binding, float)
-    structure = np.asarray(structure)
-    n_parcels = maps.shape[-1]
+    if not isinstance(maps, Centred):
+        maps = np.asarray(maps, float)
+        maps = Centred(_centre(maps, np.asarray(structure), ranked))
+    binding, structure = np.asarray(binding, float), np.asarray(structure)
+    n_parcels = maps.values.shape[-1]
     if not binding.shape == structure.shape == (n_parcels,):
         raise ValueError(
             f"{n_parcels} parcels in the maps, but binding has shape {binding.shape} "
             f"and structure {structure.shape}"
         )
-    directions = _standardise(maps, structure, ranked)
-    r = directions @ _standardise(binding, structure, ranked)
+    length = np.linalg.norm(maps.values, axis=-1)
+    r = maps.values @ _unit(_centre(binding, structure, ranked)) / length
     return np.clip(r, -1, 1)  # rounding alone can exceed them
+
+
+def centre_within(maps: ArrayLike, structure: ArrayLike, ranked: bool) -> Centred:
+    """Rank (if `ranked`) and centre maps within structures, for several calls of `within_r`.
+
+    Parameters, and what is raised, are those of `within_r`.
+    """
+    return Centred(_centre(np.asarray(maps, float), np.asarray(structure), ranked))
 
 
 def rank_within(maps: ArrayLike, structure: ArrayLike) -> NDArray:
@@ -276,9 +304,9 @@ def correspond(
     attenuation: ArrayLike,
     binding: ArrayLike,
     structure: ArrayLike,
-    nulls: ArrayLike,
+    nulls: ArrayLike | Centred,
     *,
-    nulls_of_attenuation: ArrayLike | None,
+    nulls_of_attenuation: ArrayLike | Centred | None,
     n_permutations: int,
     level: float,
     smallest_r: float,
@@ -300,7 +328,8 @@ def correspond(
         Which structure each parcel belongs to.
     nulls : array, shape (n_nulls, n_parcels)
         Surrogates of `binding`, structures nulled apart; if `ranked`, better of
-        `rank_within(binding, structure)`. They are ranked here in either case.
+        `rank_within(binding, structure)`. They are ranked here in either case, unless
+        `centre_within` has done so.
     nulls_of_attenuation : array, shape (n_nulls, n_parcels), or None
         Surrogates of `average_subjects(attenuation)` (or its ranks), for the same
         test from the other side.
@@ -400,8 +429,13 @@ def _rank(values: NDArray) -> NDArray:
     return ranks
 
 
-def _standardise(values: NDArray, structure: NDArray, ranked: bool) -> NDArray:
-    """Centre (the ranks of) maps within structures and give them unit length."""
+def _centre(values: NDArray, structure: NDArray, ranked: bool) -> NDArray:
+    """Centre (the ranks of) maps within structures; refuse those without spread."""
+    if values.shape[-1] != structure.size:
+        raise ValueError(
+            f"{values.shape[-1]} parcels in the maps, but structure has shape "
+            f"{structure.shape}"
+        )
     if not np.isfinite(values).all():
         raise ValueError(
             f"{(~np.isfinite(values)).sum()} values are missing in maps of shape "
@@ -414,15 +448,20 @@ def _standardise(values: NDArray, structure: NDArray, ranked: bool) -> NDArray:
         part = values[..., structure == name]
         centred[..., structure == name] = part - part.mean(axis=-1, keepdims=True)
 
-    length = np.linalg.norm(centred, axis=-1, keepdims=True)
-    largest = np.abs(values).max(axis=-1, keepdims=True)
-    constant = length <= CONSTANT * largest * np.sqrt(values.shape[-1])
+    length = np.linalg.norm(centred, axis=-1)
+    constant = length <= CONSTANT * np.abs(values).max(axis=-1) * np.sqrt(
+        values.shape[-1]
+    )
     if constant.any():
         raise ValueError(
             f"{constant.sum()} of {constant.size} maps are constant within every "
             "structure; a correlation with them is not defined"
         )
-    return centred / length
+    return centred
+
+
+def _unit(values: NDArray) -> NDArray:
+    return values / np.linalg.norm(values)
 
 
 def _require_subjects(attenuation: ArrayLike) -> NDArray:

@@ -1,5 +1,6 @@
 """Tables of parcels to the answers of Q2 (correspondence), Q4's coupling and Q5 (specificity)."""
 
+from copy import deepcopy
 from dataclasses import asdict
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from handhold.correspondence import (
     MIN_PARCELS,
     average_subjects,
+    centre_within,
     correspond,
     couple,
     rank_within,
@@ -137,9 +139,12 @@ def assess_correspondence(
         Null correlations of scope all, by `contrast method family`.
     """
     rows, null_r = [], {}
+    surrogates = None
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
         of_subjects = _matrix(attenuation, contrast, own["region"])
-        surrogates = _Surrogates(own, of_subjects, nulls, null_seed, distances)
+        surrogates = _Surrogates(
+            own, of_subjects, nulls, null_seed, distances, before=surrogates
+        )
         for scope in ("all", *np.unique(own["structure"])):
             inside = ((own["structure"] == scope) | (scope == "all")).to_numpy()
             for method in METHODS:
@@ -287,11 +292,12 @@ def assess_specificity(
 
 
 class _Surrogates:
-    """Surrogates of one contrast, each (n_nulls, n_parcels).
+    """Surrogates of one contrast, centred within structures, each (n_nulls, n_parcels).
 
     `of_binding` by family and method, `of_attenuation` (the group map) by method, of the family
     that decides. By method, because a rank correlation needs surrogates of the ranked map: those
-    of a skewed map are not skewed and their ranks are no yardstick for its ranks.
+    of a skewed map are not skewed and their ranks are no yardstick for its ranks. Those of
+    binding are the same for every contrast over the same parcels, and taken from `before`.
     """
 
     def __init__(
@@ -301,20 +307,30 @@ class _Surrogates:
         nulls: dict,
         seed: int,
         distances: pd.DataFrame | None,
+        before: "_Surrogates | None",
     ):
         structure = own["structure"].to_numpy()
         maps = np.stack([own["binding"].to_numpy(), average_subjects(of_subjects)])
-        self.of_binding, self.of_attenuation = {}, {}
+        self._drawn_for = own["region"].tolist(), maps[0].tolist()
+        same = before is not None and before._drawn_for == self._drawn_for
+        self._after = before._after if same else {}
+        self.of_binding = before.of_binding if same else {}
+        self.of_attenuation = {}
         for method in METHODS:
-            ranked = rank_within(maps, structure) if method == "spearman" else maps
+            ranked = method == "spearman"
+            of_binding, group = rank_within(maps, structure) if ranked else maps
             for family in nulls["families"]:
-                rng = np.random.default_rng(seed)
-                drawn = _draw(ranked[0], own, family, nulls, rng, distances)
-                self.of_binding[family, method] = drawn
-                if family == nulls["families"][0]:
-                    # from the same stream, or both maps would be turned the same way
-                    drawn = _draw(ranked[1], own, family, nulls, rng, distances)
-                    self.of_attenuation[method] = drawn
+                if not same:
+                    rng = np.random.default_rng(seed)
+                    drawn = _draw(of_binding, own, family, nulls, rng, distances)
+                    centred = centre_within(drawn, structure, ranked)
+                    self.of_binding[family, method] = centred
+                    self._after[family, method] = rng
+            # on from the same stream, or both maps would be turned the same way
+            decides = nulls["families"][0]
+            rng = deepcopy(self._after[decides, method])
+            drawn = _draw(group, own, decides, nulls, rng, distances)
+            self.of_attenuation[method] = centre_within(drawn, structure, ranked)
 
 
 def _draw(
@@ -427,8 +443,8 @@ def _judge_scope(
             of_subjects[able][:, inside],
             own["binding"].to_numpy()[inside],
             own["structure"].to_numpy()[inside],
-            surrogates.of_binding[deciding, method][:, inside],
-            nulls_of_attenuation=surrogates.of_attenuation[method][:, inside],
+            surrogates.of_binding[deciding, method].take(inside),
+            nulls_of_attenuation=surrogates.of_attenuation[method].take(inside),
             n_permutations=tests["n_permutations"],
             level=tests["level"],
             smallest_r=tests["smallest_r"],
@@ -441,7 +457,7 @@ def _judge_scope(
     for (family, drawn_for), nulls in surrogates.of_binding.items():
         if drawn_for == method and family != deciding:
             null_r = within_r(
-                nulls[:, inside],
+                nulls.take(inside),
                 average_subjects(of_subjects[able][:, inside]),
                 own["structure"].to_numpy()[inside],
                 method == "spearman",
