@@ -130,6 +130,7 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("variogram", "fields", "surrogates"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
+        *("joint", "partials"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),

@@ -29,6 +29,10 @@ ranks, hence the nulls too rough and p too small (in simulation 12 % rejections 
 .05 with lognormal maps, where nulls of the ranks gave 8 %, as they did with
 Gaussian maps). For Spearman, make the nulls from `rank_within` of the map.
 
+With maps held constant (`given`) every correlation is a partial one: both sides are taken as
+what a linear model of those maps leaves of them, within structures. `handhold.partials` says
+which nulls go with that.
+
 References
 ----------
 .. [1] Berger (1982), Technometrics 24(4), 295-300.
@@ -50,6 +54,9 @@ from handhold.permutation import MINIMUM_SUBJECTS, flip_signs
 # up to rounding, and its correlation would be noise.
 CONSTANT = 1e-12
 
+# Maps of unit length count as mixtures of each other where a direction among them is shorter.
+MIXTURE = 1e-6
+
 # Fewest parcels behind the correlation of one subject; its Fisher z then has a
 # standard error of at most 1 / sqrt(7).
 MIN_PARCELS = 10
@@ -67,6 +74,11 @@ class Centred:
     """
 
     values: NDArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of `values`."""
+        return self.values.shape
 
     def take(self, inside: NDArray) -> "Centred":
         """Return the maps over whole structures, marked by `inside`, shape (n_parcels,)."""
@@ -134,6 +146,7 @@ def within_r(
     binding: ArrayLike,
     structure: ArrayLike,
     ranked: bool = False,
+    given: ArrayLike | None = None,
 ) -> NDArray:
     """Correlate maps with binding over parcels, within structures.
 
@@ -149,18 +162,20 @@ def within_r(
         Spearman instead of Pearson: ranks within each structure (`rank_within`),
         divided by its number of parcels, so that ranks of a structure with more
         parcels do not spread wider than those of one with fewer.
+    given : array, shape (n_given, n_parcels), optional
+        Maps to hold constant, ranked as the others are.
 
     Returns
     -------
     array, shape (...)
-        With Pearson the partial correlation given the structure; with a single
-        structure plain Pearson or Spearman.
+        With Pearson the partial correlation given the structure (and `given`); with a
+        single structure plain Pearson or Spearman.
 
     Raises
     ------
     ValueError
         If a value is missing, shapes do not fit, or a map is constant within
-        every structure.
+        every structure, or nothing but a mixture of `given`.
 
     Examples
     --------
@@ -173,25 +188,112 @@ def within_r(
     """
     if not isinstance(maps, Centred):
         maps = np.asarray(maps, float)
-        maps = Centred(_centre(maps, np.asarray(structure), ranked))
     binding, structure = np.asarray(binding, float), np.asarray(structure)
-    n_parcels = maps.values.shape[-1]
+    n_parcels = maps.shape[-1]
     if not binding.shape == structure.shape == (n_parcels,):
         raise ValueError(
             f"{n_parcels} parcels in the maps, but binding has shape {binding.shape} "
             f"and structure {structure.shape}"
         )
-    length = np.linalg.norm(maps.values, axis=-1)
-    r = maps.values @ _unit(_centre(binding, structure, ranked)) / length
+    basis = None if given is None else span(given, structure, ranked)
+    directions = standardise(maps, structure, ranked, basis)
+    r = directions @ standardise(binding, structure, ranked, basis)
     return np.clip(r, -1, 1)  # rounding alone can exceed them
 
 
 def centre_within(maps: ArrayLike, structure: ArrayLike, ranked: bool) -> Centred:
     """Rank (if `ranked`) and centre maps within structures, for several calls of `within_r`.
 
-    Parameters, and what is raised, are those of `within_r`.
+    Parameters, and what is raised where a value is missing, are those of `within_r`.
     """
-    return Centred(_centre(np.asarray(maps, float), np.asarray(structure), ranked))
+    maps, structure = np.asarray(maps, float), np.asarray(structure)
+    _require_values(maps)
+    return Centred(_centre(rank_within(maps, structure) if ranked else maps, structure))
+
+
+def span(given: ArrayLike, structure: ArrayLike, ranked: bool = False) -> NDArray:
+    """Return directions over parcels that span maps within structures.
+
+    Parameters
+    ----------
+    given : array, shape (n_given, n_parcels)
+        Maps in any unit; mixtures of each other add nothing, nor do maps that are constant
+        within every structure.
+    structure : array of str, shape (n_parcels,)
+        Which structure each parcel belongs to.
+    ranked : bool
+        Whether to rank them first.
+
+    Returns
+    -------
+    array, shape (rank, n_parcels)
+        Orthonormal rows, each with mean zero within every structure.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing.
+    """
+    given = np.atleast_2d(np.asarray(given, float))
+    _require_values(given)
+    given = rank_within(given, structure) if ranked else given
+    maps = _centre(given, np.asarray(structure))
+    length = np.linalg.norm(maps, axis=1)
+    varies = length > _rounding(given)
+    _, spread, directions = np.linalg.svd(
+        maps[varies] / length[varies, np.newaxis], full_matrices=False
+    )
+    return directions[spread > MIXTURE]
+
+
+def standardise(
+    values: ArrayLike | Centred,
+    structure: ArrayLike,
+    ranked: bool = False,
+    basis: NDArray | None = None,
+) -> NDArray:
+    """Centre maps within structures, less what `basis` spans, and give them unit length.
+
+    Parameters
+    ----------
+    values : array, shape (..., n_parcels), or Centred
+        Maps in any unit; or what `centre_within` made of them.
+    structure : array of str, shape (n_parcels,)
+        Which structure each parcel belongs to.
+    ranked : bool
+        Whether to rank them within structures first.
+    basis : array, shape (rank, n_parcels), optional
+        Directions to take from them (`span`).
+
+    Returns
+    -------
+    array, shape (..., n_parcels)
+        Maps whose products are correlations (`within_r`).
+
+    Raises
+    ------
+    ValueError
+        If a value is missing, or nothing is left of a map.
+    """
+    if isinstance(values, Centred):
+        values = left = values.values
+    else:
+        values, structure = np.asarray(values, float), np.asarray(structure)
+        _require_values(values)
+        if ranked:
+            values = rank_within(values, structure)
+        left = _centre(values, structure)
+    if basis is not None:
+        left = left - (left @ basis.T) @ basis
+    length = np.linalg.norm(left, axis=-1)
+    constant = length <= _rounding(values)
+    if constant.any():
+        mixed = "" if basis is None else " or mixtures of the maps held constant"
+        raise ValueError(
+            f"{constant.sum()} of {constant.size} maps are constant within every "
+            f"structure{mixed}; a correlation with them is not defined"
+        )
+    return left / length[..., np.newaxis]
 
 
 def rank_within(maps: ArrayLike, structure: ArrayLike) -> NDArray:
@@ -257,6 +359,7 @@ def couple(
     structure: ArrayLike,
     min_parcels: int = MIN_PARCELS,
     ranked: bool = False,
+    given: ArrayLike | None = None,
 ) -> Coupling:
     """Correlate each subject's attenuation with binding, over its own parcels.
 
@@ -273,6 +376,8 @@ def couple(
         A subject with fewer parcels gets r = z = nan.
     ranked : bool
         Spearman instead of Pearson; ranks are those among the subject's parcels.
+    given : array, shape (n_given, n_parcels), optional
+        Maps to hold constant, over the subject's parcels.
 
     Returns
     -------
@@ -293,7 +398,11 @@ def couple(
         own = present[row]
         try:
             r[row] = within_r(
-                attenuation[row, own], binding[own], structure[own], ranked
+                attenuation[row, own],
+                binding[own],
+                structure[own],
+                ranked,
+                None if given is None else np.asarray(given, float)[..., own],
             )
         except ValueError as error:
             raise ValueError(f"subject in row {row}: {error}") from error
@@ -314,6 +423,7 @@ def correspond(
     ranked: bool,
     rng: np.random.Generator,
     min_parcels: int = MIN_PARCELS,
+    given: ArrayLike | None = None,
 ) -> Correspondence:
     """Judge the correspondence of attenuation and binding by both nulls.
 
@@ -347,6 +457,8 @@ def correspond(
         Source of the sign flips.
     min_parcels : int
         Fewest parcels that a subject may have.
+    given : array, shape (n_given, n_parcels), optional
+        Maps to hold constant: every correlation is then a partial one.
 
     Returns
     -------
@@ -363,28 +475,30 @@ def correspond(
     if not 0 < smallest_r < 1:
         raise ValueError(f"smallest_r is {smallest_r}; it must lie between 0 and 1")
     group = average_subjects(attenuation)
-    z = couple(attenuation, binding, structure, min_parcels, ranked).z
+    z = couple(attenuation, binding, structure, min_parcels, ranked, given).z
     _require_coupled(z, min_parcels)
 
-    r = float(within_r(group, binding, structure, ranked))
-    null_r = within_r(nulls, group, structure, ranked)
+    r = float(within_r(group, binding, structure, ranked, given))
+    null_r = within_r(nulls, group, structure, ranked, given)
     null_low, null_high = np.quantile(null_r, [(1 - level) / 2, (1 + level) / 2])
     p_map = float(two_sided_p(r, null_r))
     if nulls_of_attenuation is None:
         p_map_of_attenuation = np.nan
     else:
-        other_r = within_r(nulls_of_attenuation, binding, structure, ranked)
+        other_r = within_r(nulls_of_attenuation, binding, structure, ranked, given)
         p_map_of_attenuation = float(two_sided_p(r, other_r))
 
     # The bounds of one_sample are in units of the SD, those of z are not.
     smallest_dz = np.arctanh(smallest_r) / z.std(ddof=1)
     mean = one_sample(z, level=level, smallest_dz=smallest_dz)
     p_subject = float(flip_signs(z[:, np.newaxis], n_permutations, rng).p[0])
+    everywhere = np.full(group.size, "all")
+    n_given = 0 if given is None else len(span(given, structure, ranked))
     return Correspondence(
         r=r,
-        r_overall=float(within_r(group, binding, np.full(group.size, "all"), ranked)),
+        r_overall=float(within_r(group, binding, everywhere, ranked, given)),
         n_parcels=group.size,
-        p_naive=naive_p(r, group.size, len(np.unique(structure))),
+        p_naive=naive_p(r, group.size, len(np.unique(structure)) + n_given),
         p_map=p_map,
         null_sd=float(null_r.std(ddof=1)),
         null_low=float(null_low),
@@ -402,13 +516,14 @@ def correspond(
     )
 
 
-def naive_p(r: float, n_parcels: int, n_structures: int) -> float:
+def naive_p(r: float, n_parcels: int, n_lost: int) -> float:
     """Two-sided p of a correlation as if the parcels were independent.
 
     Exact for Gaussian maps without autocorrelation, of which there are none;
-    given for contrast with the map null. Each structure costs one mean.
+    given for contrast with the map null. Each structure costs one mean and each map held
+    constant one slope: `n_lost` in all.
     """
-    half = (n_parcels - 1 - n_structures) / 2
+    half = (n_parcels - 1 - n_lost) / 2
     # (1 + r) / 2 follows the beta distribution with both parameters `half`.
     return float(2 * betainc(half, half, (1 - abs(r)) / 2))
 
@@ -429,39 +544,25 @@ def _rank(values: NDArray) -> NDArray:
     return ranks
 
 
-def _centre(values: NDArray, structure: NDArray, ranked: bool) -> NDArray:
-    """Centre (the ranks of) maps within structures; refuse those without spread."""
-    if values.shape[-1] != structure.size:
-        raise ValueError(
-            f"{values.shape[-1]} parcels in the maps, but structure has shape "
-            f"{structure.shape}"
-        )
+def _centre(values: NDArray, structure: NDArray) -> NDArray:
+    centred = np.empty_like(values)
+    for name in np.unique(structure):
+        part = values[..., structure == name]
+        centred[..., structure == name] = part - part.mean(axis=-1, keepdims=True)
+    return centred
+
+
+def _rounding(values: NDArray) -> NDArray:
+    """Return the length (...) up to which maps (..., n_parcels) are constant but for rounding."""
+    return CONSTANT * np.abs(values).max(axis=-1) * np.sqrt(values.shape[-1])
+
+
+def _require_values(values: NDArray) -> None:
     if not np.isfinite(values).all():
         raise ValueError(
             f"{(~np.isfinite(values)).sum()} values are missing in maps of shape "
             f"{values.shape}; drop the parcels before"
         )
-    if ranked:
-        values = rank_within(values, structure)
-    centred = np.empty_like(values)
-    for name in np.unique(structure):
-        part = values[..., structure == name]
-        centred[..., structure == name] = part - part.mean(axis=-1, keepdims=True)
-
-    length = np.linalg.norm(centred, axis=-1)
-    constant = length <= CONSTANT * np.abs(values).max(axis=-1) * np.sqrt(
-        values.shape[-1]
-    )
-    if constant.any():
-        raise ValueError(
-            f"{constant.sum()} of {constant.size} maps are constant within every "
-            "structure; a correlation with them is not defined"
-        )
-    return centred
-
-
-def _unit(values: NDArray) -> NDArray:
-    return values / np.linalg.norm(values)
 
 
 def _require_subjects(attenuation: ArrayLike) -> NDArray:

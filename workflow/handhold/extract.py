@@ -188,6 +188,33 @@ def extract_receptors(
     return tables
 
 
+def measure_grey_matter(parcels: Cloud) -> pd.DataFrame:
+    """Average the density of grey matter over parcels.
+
+    Density is that of the MNI152 template (ICBM 2009a, 1 mm) that nilearn carries, 0 to 1; the
+    template knows nothing of the study's own people.
+
+    Returns
+    -------
+    DataFrame
+        Columns region, grey_matter, coverage (share of the parcel inside the template's image).
+    """
+    from nilearn.datasets import load_mni152_gm_template
+
+    template = load_mni152_gm_template(resolution=1)
+    density = np.asarray(template.dataobj, float)
+    found = average(
+        weigh(parcels, template.affine, density.shape), density, zero_is_missing=False
+    )
+    return pd.DataFrame(
+        {
+            "region": parcels.names,
+            "grey_matter": found.mean,
+            "coverage": found.coverage,
+        }
+    )
+
+
 def _bind(
     weights: Weights,
     values: NDArray,

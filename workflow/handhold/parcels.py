@@ -1,5 +1,6 @@
 """Tables of parcels to the answers of Q2 (correspondence), Q4's coupling and Q5 (specificity)."""
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from handhold.correspondence import (
     MIN_PARCELS,
+    Centred,
     average_subjects,
     centre_within,
     correspond,
@@ -141,15 +143,25 @@ def assess_correspondence(
     rows, null_r = [], {}
     surrogates = None
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
-        of_subjects = _matrix(attenuation, contrast, own["region"])
+        of_subjects = arrange_subjects(attenuation, contrast, own["region"])
         surrogates = _Surrogates(
             own, of_subjects, nulls, null_seed, distances, before=surrogates
         )
         for scope in ("all", *np.unique(own["structure"])):
             inside = ((own["structure"] == scope) | (scope == "all")).to_numpy()
             for method in METHODS:
-                row = _judge_scope(
-                    of_subjects, own, inside, surrogates, method, tests, rng
+                row = judge_parcels(
+                    of_subjects[:, inside],
+                    own["binding"].to_numpy()[inside],
+                    own["structure"].to_numpy()[inside],
+                    {
+                        family: surrogates.of_binding[family, method].take(inside)
+                        for family in nulls["families"]
+                    },
+                    nulls_of_attenuation=surrogates.of_attenuation[method].take(inside),
+                    tests=tests,
+                    ranked=method == "spearman",
+                    rng=rng,
                 )
                 rows.append(
                     {"contrast": contrast, "scope": scope, "method": method, **row}
@@ -165,7 +177,7 @@ def assess_correspondence(
         question="Q2",
         receptor=parcels["receptor"].iloc[0],
         n_nulls=nulls["n"],
-        null_method=_deciding(nulls, distances),
+        null_method=name_deciding(nulls, distances),
     )
     return table, null_r
 
@@ -180,7 +192,7 @@ def couple_subjects(
     """
     pieces = []
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
-        of_subjects = _matrix(attenuation, contrast, own["region"])
+        of_subjects = arrange_subjects(attenuation, contrast, own["region"])
         binding, structure = own["binding"].to_numpy(), own["structure"].to_numpy()
         found = {
             name: couple(of_subjects, binding, structure, ranked=name == "spearman")
@@ -244,22 +256,16 @@ def assess_specificity(
         If fewer than `nulls["min_parcels"]` parcels are covered by every map, or fewer of a
         structure than its own nulls need.
     """
-    wide = receptors.pivot(index="region", columns="receptor", values="binding")
-    wide = wide[maps["receptor"]].dropna()
     ranked = nulls["method"] == "spearman"
     pieces = []
-    for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
-        own = own[own["region"].isin(wide.index)]
-        _require_parcels(
-            own, f"{contrast}, all maps of receptors.panel", nulls["min_parcels"]
-        )
-        _require_structures(own, contrast)
-        bindings = wide.loc[own["region"]].to_numpy().T
+    for contrast, own, bindings in panel_parcels(parcels, receptors, maps, nulls):
         structure = own["structure"].to_numpy()
         maps_to_null = rank_within(bindings, structure) if ranked else bindings
         panels = {}
         for family in nulls["families"]:
-            surrogates = _draw(maps_to_null, own, family, nulls, null_seed, distances)
+            surrogates = draw_nulls(
+                maps_to_null, own, family, nulls, null_seed, distances
+            )
             panels[family] = compare_receptors(
                 own["group"].to_numpy(), bindings, structure, surrogates, ranked, level
             )
@@ -287,8 +293,27 @@ def assess_specificity(
         question="Q5",
         method=nulls["method"],
         n_nulls=nulls["n"],
-        null_method=_deciding(nulls, distances),
+        null_method=name_deciding(nulls, distances),
     )
+
+
+def panel_parcels(
+    parcels: pd.DataFrame, receptors: pd.DataFrame, maps: pd.DataFrame, nulls: dict
+) -> Iterator[tuple[str, pd.DataFrame, NDArray]]:
+    """Yield the parcels that every map covers, contrast by contrast.
+
+    Takes arguments of `assess_specificity` and raises what it raises. Yields the contrast, its
+    rows of `parcels`, and the binding of every map, shape (n_maps, n_parcels), the target first.
+    """
+    wide = receptors.pivot(index="region", columns="receptor", values="binding")
+    wide = wide[maps["receptor"]].dropna()
+    for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
+        own = own[own["region"].isin(wide.index)]
+        _require_parcels(
+            own, f"{contrast}, all maps of receptors.panel", nulls["min_parcels"]
+        )
+        _require_structures(own, contrast)
+        yield contrast, own, wide.loc[own["region"]].to_numpy().T
 
 
 class _Surrogates:
@@ -322,18 +347,18 @@ class _Surrogates:
             for family in nulls["families"]:
                 if not same:
                     rng = np.random.default_rng(seed)
-                    drawn = _draw(of_binding, own, family, nulls, rng, distances)
+                    drawn = draw_nulls(of_binding, own, family, nulls, rng, distances)
                     centred = centre_within(drawn, structure, ranked)
                     self.of_binding[family, method] = centred
                     self._after[family, method] = rng
             # on from the same stream, or both maps would be turned the same way
             decides = nulls["families"][0]
             rng = deepcopy(self._after[decides, method])
-            drawn = _draw(group, own, decides, nulls, rng, distances)
+            drawn = draw_nulls(group, own, decides, nulls, rng, distances)
             self.of_attenuation[method] = centre_within(drawn, structure, ranked)
 
 
-def _draw(
+def draw_nulls(
     values: NDArray,
     own: pd.DataFrame,
     family: str,
@@ -341,7 +366,11 @@ def _draw(
     seed: int | np.random.Generator,
     distances: pd.DataFrame | None,
 ) -> NDArray:
-    """Draw surrogates of maps over the parcels `own`; fewer of a family that does not decide."""
+    """Draw surrogates of maps over the parcels `own`; fewer of a family that does not decide.
+
+    `own` has the columns region, x, y, z and structure; `nulls` is that section of the
+    configuration, `distances` as for `assess_correspondence`.
+    """
     decides = family == nulls["families"][0]
     return draw_surrogates(
         family,
@@ -421,49 +450,55 @@ def arrange_distances(
     return np.where(has, given, euclidean(parcels[AXES].to_numpy()))
 
 
-def _deciding(nulls: dict, distances: pd.DataFrame | None) -> str:
+def name_deciding(nulls: dict, distances: pd.DataFrame | None) -> str:
+    """Name the family of nulls that decides, for the column null_method."""
     name = name_family(nulls["families"][0], nulls["procedure"])
     return name if distances is None else f"{name}, given distances"
 
 
-def _judge_scope(
+def judge_parcels(
     of_subjects: NDArray,
-    own: pd.DataFrame,
-    inside: NDArray,
-    surrogates: _Surrogates,
-    method: str,
+    binding: NDArray,
+    structure: NDArray,
+    nulls: dict[str, NDArray | Centred],
+    *,
+    nulls_of_attenuation: NDArray | Centred | None,
     tests: dict,
+    ranked: bool,
     rng: np.random.Generator,
+    given: NDArray | None = None,
 ) -> dict:
-    """Judge one scope by one method; subjects with too few of its parcels are left out of n."""
-    able = np.isfinite(of_subjects[:, inside]).sum(axis=1) >= MIN_PARCELS
-    deciding = next(iter(surrogates.of_binding))[0]
+    """Judge one correlation over parcels; return the row of its table.
+
+    Takes what `handhold.correspondence.correspond` takes, with `nulls` by family, of which the
+    first decides. Subjects with too few of the parcels are left out of n.
+    """
+    least = MIN_PARCELS + (0 if given is None else len(given))
+    able = np.isfinite(of_subjects).sum(axis=1) >= least
+    deciding = next(iter(nulls))
     found = asdict(
         correspond(
-            of_subjects[able][:, inside],
-            own["binding"].to_numpy()[inside],
-            own["structure"].to_numpy()[inside],
-            surrogates.of_binding[deciding, method].take(inside),
-            nulls_of_attenuation=surrogates.of_attenuation[method].take(inside),
+            of_subjects[able],
+            binding,
+            structure,
+            nulls[deciding],
+            nulls_of_attenuation=nulls_of_attenuation,
             n_permutations=tests["n_permutations"],
             level=tests["level"],
             smallest_r=tests["smallest_r"],
             bayes_scale=tests["bayes_scale"],
-            ranked=method == "spearman",
+            ranked=ranked,
             rng=rng,
+            min_parcels=least,
+            given=given,
         )
     )
     beside = {f"p_{deciding}": found["p_map"], f"null_sd_{deciding}": found["null_sd"]}
-    for (family, drawn_for), nulls in surrogates.of_binding.items():
-        if drawn_for == method and family != deciding:
-            null_r = within_r(
-                nulls.take(inside),
-                average_subjects(of_subjects[able][:, inside]),
-                own["structure"].to_numpy()[inside],
-                method == "spearman",
-            )
-            beside[f"p_{family}"] = float(two_sided_p(found["r"], null_r))
-            beside[f"null_sd_{family}"] = float(null_r.std(ddof=1))
+    for family in list(nulls)[1:]:
+        group = average_subjects(of_subjects[able])
+        null_r = within_r(nulls[family], group, structure, ranked, given)
+        beside[f"p_{family}"] = float(two_sided_p(found["r"], null_r))
+        beside[f"null_sd_{family}"] = float(null_r.std(ddof=1))
     return {
         "effect": found.pop("r"),
         "mean_r": np.tanh(found.pop("mean_z")),
@@ -476,7 +511,9 @@ def _judge_scope(
     }
 
 
-def _matrix(attenuation: pd.DataFrame, contrast: str, regions: pd.Series) -> NDArray:
+def arrange_subjects(
+    attenuation: pd.DataFrame, contrast: str, regions: pd.Series
+) -> NDArray:
     """Arrange attenuation of one contrast as (n_subjects, n_parcels), subjects as they come."""
     own = attenuation[attenuation["contrast"] == contrast]
     wide = own.pivot(index="subject", columns="region", values="attenuation")

@@ -121,8 +121,26 @@ def compare_receptors(
     p_difference = np.full((2, len(r)), np.nan)
     if len(r) > 1:
         null_difference = null_r[:, :1] - null_r[:, 1:]
-        p_difference[:, 1:] = _judge(difference[1:], null_difference)
-    return Panel(r, *_judge(r, null_r), difference, *p_difference, low, high)
+        p_difference[:, 1:] = judge_family(difference[1:], null_difference)
+    return Panel(r, *judge_family(r, null_r), difference, *p_difference, low, high)
+
+
+def judge_family(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
+    """Return p of each correlation, and p of each among the largest of each draw.
+
+    The largest is that of correlations in units of their null's SD: raw ones would let the
+    smoothest maps, whose nulls are widest, decide alone.
+
+    Parameters
+    ----------
+    observed : array, shape (n_maps,)
+        Correlations, or differences of correlations.
+    nulls : array, shape (n_nulls, n_maps)
+        The same of the surrogates, all maps under the same draws.
+    """
+    spread = nulls.std(axis=0)
+    largest = np.abs(nulls / spread).max(axis=1, keepdims=True)
+    return two_sided_p(observed, nulls), two_sided_p(observed / spread, largest)
 
 
 def explain_target(bindings: ArrayLike) -> Explanation:
@@ -185,17 +203,6 @@ def correlate_axis(binding: ArrayLike, coordinates: ArrayLike) -> NDArray:
     """
     y = np.asarray(coordinates, float)[:, 1]
     return within_r(binding, y, np.full(y.shape, "all"))
-
-
-def _judge(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
-    """Return p of each map and p of each map among the largest of each draw.
-
-    The largest is that of correlations in units of their null's SD: raw ones would let the
-    smoothest maps, whose nulls are widest, decide alone.
-    """
-    spread = nulls.std(axis=0)
-    largest = np.abs(nulls / spread).max(axis=1, keepdims=True)
-    return two_sided_p(observed, nulls), two_sided_p(observed / spread, largest)
 
 
 def _unexplained(maps: NDArray, index: int) -> float:

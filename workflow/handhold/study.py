@@ -22,6 +22,7 @@ from handhold import (
 )
 from handhold.errors import StudyError
 from handhold.io import COLUMNS, read_table
+from handhold.joint import MOST_MAPS
 from handhold.runs import name_run
 
 PACKAGE = Path(__file__).parent
@@ -119,6 +120,13 @@ class Study:
             batch = zlib.crc32(label.encode()) % n_batches
             batches.setdefault(f"{batch:04d}", []).append(label)
         return batches
+
+    @property
+    def dominance(self) -> list[str]:
+        """The maps of the dominance analysis, the target first."""
+        target, *panel = self.receptors["receptor"]
+        chosen = self.config["receptors"].get("dominance", panel[: MOST_MAPS - 1])
+        return [target, *chosen]
 
     @property
     def source(self) -> str:
@@ -521,6 +529,12 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
             f"{chosen['table']} (receptors.table) lacks {', '.join(absent)}."
         )
     names = [chosen["target"], *chosen["panel"]]
+    absent = [n for n in chosen.get("dominance", []) if n not in chosen["panel"]]
+    if absent:
+        raise StudyError(
+            f"receptors.dominance: {', '.join(absent)} is not in receptors.panel. Add it there, "
+            "or take it out; the target is in by itself."
+        )
     unknown = [name for name in names if name not in set(table["receptor"])]
     if unknown:
         raise StudyError(

@@ -41,6 +41,8 @@ if len(STUDY.runs):
     if "scrub" in CONFIG["confounds"]["strategy"]:
         for name in ("fd_threshold_mm", "std_dvars_threshold"):
             QUALITY[name] = CONFIG["confounds"][name]
+if "Q5" in QUESTIONS:
+    TABLES += ["tests/partials", "tests/joint"]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")

@@ -2,6 +2,18 @@
 
 if CONFIG["receptors"]["panel"]:
 
+    rule read_grey_matter:
+        """How much grey matter does each parcel hold?"""
+        input:
+            parcels=rules.define_regions.output.parcels,
+            code=code_of("read_grey_matter"),
+        output:
+            table("receptors/grey_matter"),
+        log:
+            f"{OUT}/logs/read_grey_matter.txt",
+        script:
+            "../scripts/read_grey_matter.py"
+
     rule test_specificity:
         """Q5: is it this receptor rather than others?"""
         input:
@@ -27,3 +39,47 @@ if CONFIG["receptors"]["panel"]:
             null_seed=null_seed(),
         script:
             "../scripts/test_specificity.py"
+
+    rule test_partials:
+        """Q5: does attenuation follow what other maps do not have of the target?"""
+        input:
+            attenuation=rules.attenuate.output.parcels,
+            parcels=rules.select_parcels.output,
+            receptors=rules.read_receptors.output.parcels,
+            grey_matter=rules.read_grey_matter.output,
+            distances=STUDY.distances,
+            code=code_of("test_partials"),
+        output:
+            table("tests/partials"),
+        log:
+            f"{OUT}/logs/test_partials.txt",
+        params:
+            maps=STUDY.receptors[["receptor", "label"]].to_dict("list"),
+            tests=choose(
+                "tests", "level", "n_permutations", "smallest_r", "bayes_scale"
+            ),
+            nulls=choose("nulls", "families", "n", "procedure", "min_parcels"),
+            seed=CONFIG["seed"],
+            null_seed=null_seed(),
+        script:
+            "../scripts/test_partials.py"
+
+    rule test_joint:
+        """Q5: what does each receptor map add to the others?"""
+        input:
+            parcels=rules.select_parcels.output,
+            receptors=rules.read_receptors.output.parcels,
+            distances=STUDY.distances,
+            code=code_of("test_joint"),
+        output:
+            table("tests/joint"),
+        log:
+            f"{OUT}/logs/test_joint.txt",
+        params:
+            maps=STUDY.receptors[["receptor", "label"]].to_dict("list"),
+            dominance=STUDY.dominance,
+            level=CONFIG["tests"]["level"],
+            nulls=choose("nulls", "families", "n", "procedure", "min_parcels"),
+            null_seed=null_seed(),
+        script:
+            "../scripts/test_joint.py"
