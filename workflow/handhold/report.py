@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 from urllib.parse import quote
 
 import jinja2
@@ -78,6 +79,48 @@ ON_CARDS = {
     "Q4": "effect interval p bf10",
     "Q5": "n_parcels effect null_band p_fwe",
 }
+
+
+class Beside(NamedTuple):
+    """A table below that of a question's own tests: where, what it says, what is shown of it."""
+
+    path: str
+    heading: str
+    note: str
+    columns: str
+    labels: Mapping[str, str]
+
+
+BESIDE = {
+    "Q3": (
+        Beside(
+            "tests/within",
+            "Within people: is a calmer trial rated less unpleasant?",
+            "Slope of unpleasantness on the effect of single threat trials, in points per unit of "
+            "the effect; above 0, a calmer trial of the same person is rated less unpleasant. "
+            "Runs and a trend over the run are taken out person by person, so that neither the "
+            "hand nor time makes a slope. Mixed model with Satterthwaite's df; p (FWE) by flipping "
+            "the signs of people's own slopes, over ROIs. The slope between people is beside "
+            "it. Single trials are estimated with noise, which draws a slope towards 0.",
+            "region contrast n n_trials effect interval df p_t p_fwe between between_interval "
+            "icc_effect icc_rating n_left_out verdict reason",
+            {"effect": "Slope within", "p_t": "p (mixed model)"},
+        ),
+        Beside(
+            "tests/mediation",
+            "Within people: how much of relief goes along with the calmer trials?",
+            "Mediation over trials (1-1-1), averaged over people: a, by how much the hand lowers "
+            "the effect; b, points of unpleasantness per unit of effect at equal condition; total, "
+            "by how much it lowers unpleasantness = direct + indirect (a times b, person by "
+            "person). Intervals resample people; p (FWE) is of the indirect part. Not causal: "
+            "neither the response nor the rating was assigned, and whatever moves both "
+            "looks the same.",
+            "region contrast n n_trials a b direct total indirect indirect_interval p_fwe "
+            "n_left_out refused",
+            {},
+        ),
+    ),
+}
 NULL_BAND = {"null_band": "Middle 95 % of null"}
 HEADINGS = {
     "Q1": {},
@@ -99,8 +142,9 @@ VERDICT_CLASSES = {
 # A figure wider than this (mm) fills the page; one that is not keeps its size.
 HALF_PAGE = 120
 DEPENDS = "depends on definition"
-# Left out where no row has them: the study has no baselines.
-OPTIONAL = {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
+# Left out where no row has them: the study has no baselines; every model was fitted.
+OPTIONAL |= {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
+OPTIONAL |= {"refused"}
 
 
 def render(
@@ -116,7 +160,8 @@ def render(
     ----------
     study : mapping
         title (str) and, where known: study, source, unit, act (str; what is to lower the
-        response), config (str, resolved YAML), simulated and
+        response), no_trials (str, why trials were not followed within people), config (str,
+        resolved YAML), simulated and
         contrast_only (bool), modelled_maps (list of names), versions (name to version), inputs
         (list of {path, sha256}), citations (list of {what, citation, licence}).
     results : mapping of str to DataFrame
@@ -174,6 +219,7 @@ _STUDY = {
     "simulated": False,
     "contrast_only": False,
     "modelled_maps": [],
+    "no_trials": "",
 }
 
 
@@ -257,6 +303,26 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
         "numbers": _html(rows[columns], name) if columns and len(rows) else None,
         "figures": _figures(name, figures),
         "table": _tests_table(name, results) if verdict != "not run" else None,
+        "beside": [_beside(each, name, results) for each in BESIDE.get(name, ())],
+    }
+
+
+def _beside(beside: Beside, name: str, results: Mapping) -> dict | None:
+    """Render a table below a question's own; None where the study has none."""
+    if beside.path not in results:
+        return None
+    table = results[beside.path]
+    if "question" in table:
+        table = table[table["question"] == name]
+    table = _with_intervals(table, "")
+    html = tables.to_html(table[_present(beside.columns, table)], labels=beside.labels)
+    return {
+        "heading": beside.heading,
+        "note": beside.note,
+        "html": Markup(html) if len(table) else None,
+        "caption": beside.heading,
+        "path": f"{beside.path}.tsv",
+        "link": _link(beside.path),
     }
 
 
@@ -291,6 +357,8 @@ def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
         ("interval", "low", "high", kind),
         ("interval", "mean_r_low", "mean_r_high", kind),
         ("partial_interval", "partial_low", "partial_high", "r"),
+        ("between_interval", "between_low", "between_high", "effect"),
+        ("indirect_interval", "indirect_low", "indirect_high", "effect"),
         ("null_band", "null_low", "null_high", "r"),
     ):
         if {low, high} <= {*tests.columns}:

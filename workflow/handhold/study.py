@@ -132,6 +132,18 @@ class Study:
         return "events" in self.config.get("ratings", {})
 
     @property
+    def no_trials(self) -> str:
+        """Why trials cannot be followed within people, with the key to set; nothing if they can."""
+        if self.runs.empty:
+            return "the images hold no single trials (source maps)"
+        if "rating" not in self.config["events"] or "ratings" not in self.config:
+            key = "simulate.ratings: trial" if self.simulated else "events.rating"
+            return f"no trial has a rating of its own ({key})"
+        if not self.config["glm"]["single_trials"]:
+            return "single trials were not estimated (glm.single_trials)"
+        return ""
+
+    @property
     def grid(self) -> str:
         """The image whose grid is the study's: there before any effect is estimated."""
         images = self.manifest.images["image"] if self.runs.empty else self.runs["mask"]

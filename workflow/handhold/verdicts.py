@@ -182,6 +182,13 @@ def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
 
 
+def judge_within(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
+    """Add verdict and reason to the table of slopes within people; refused models say why."""
+    judged = judge_rows(table, "p_fwe", thresholds)
+    refused = judged["refused"]
+    return judged.assign(reason=judged["reason"].where(refused.isna(), refused))
+
+
 def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     """Add verdict and reason to the table of Q2: support and absence both need both nulls.
 

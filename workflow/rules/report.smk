@@ -26,6 +26,10 @@ TABLES = [
     *("regions/definitions", "regions/overlap", "receptors/rois"),
     *("exclusions_by_stage", "exclusions"),
 ]
+# Beside the tests of a question; the page shows them, no verdict reads them.
+TRIALWISE = STUDY.rated and not STUDY.no_trials
+if TRIALWISE:
+    TABLES += ["tests/within", "tests/mediation"]
 QUALITY = {}
 if len(STUDY.runs):
     DRAWN += ["runs", "tsnr"]
@@ -321,6 +325,7 @@ rule write_report:
                 name: CONFIG[name]
                 for name in ("study", "title", "source", "unit", "act")
             },
+            "no_trials": STUDY.no_trials,
             "contrast_only": all(
                 "image" in contrast for contrast in CONFIG["contrasts"]
             ),

@@ -84,3 +84,31 @@ if STUDY.rated:
             seed=CONFIG["seed"],
         script:
             "../scripts/test_coupling.py"
+
+
+if STUDY.rated and not STUDY.no_trials:
+
+    rule test_within:
+        """Q3, within people: is a calmer trial rated less unpleasant?"""
+        input:
+            trials=expand(f"{OUT}/trials/sub-{{label}}_rois.tsv", label=STUDY.labels),
+            definitions=rules.define_regions.output.definitions,
+            code=code_of("test_within"),
+        output:
+            within=table("tests/within"),
+            mediation=table("tests/mediation"),
+        log:
+            f"{OUT}/logs/test_within.txt",
+        params:
+            contrasts=[
+                contrast
+                for contrast in CONFIG["contrasts"]
+                if contrast["name"] in STUDY.rated
+            ],
+            cue=CONFIG["ratings"].get("events", {}).get("cue", "threat"),
+            higher_is=CONFIG["ratings"]["higher_is"],
+            tests=choose("tests", "level", "n_permutations", "n_bootstrap"),
+            verdicts=CONFIG["verdicts"],
+            seed=CONFIG["seed"],
+        script:
+            "../scripts/test_within.py"
