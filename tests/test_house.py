@@ -133,7 +133,7 @@ LAYERS = {
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
-        *("regression", "reliability", "mixed", "within"),
+        *("regression", "reliability", "mixed", "within", "sensitivity"),
     },
     # Files, figures, pages.
     "edge": {

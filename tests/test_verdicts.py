@@ -586,3 +586,52 @@ def test_a_question_that_was_not_asked_says_why():
     assert "ratings" in answers["Q4"]["reason"]
     assert "receptors.panel" in answers["Q5"]["reason"]
     assert not any(item["inputs"] for item in answers.values())
+
+
+# --- Beside the verdicts of Q1 and Q3 ---------------------------------------------------
+
+
+def test_where_some_are_supported_it_is_said_whether_they_differ():
+    table = regions([FOR, OPEN, AGAINST])
+    pairs = pd.DataFrame(
+        [
+            ("aal3", "partner", "vACC", "insula", 0.2, 0.4),
+            ("aal3", "partner", "striatum", "vACC", -0.3, 0.01),
+            ("aal3", "partner", "insula", "striatum", 0.3, 0.001),
+            ("other", "partner", "vACC", "insula", 0.3, 0.001),
+            ("aal3", "stranger", "vACC", "insula", 0.3, 0.001),
+        ],
+        columns=[
+            *("definition", "contrast", "region", "other_region", "effect", "p_fwe"),
+        ],
+    )
+    chosen = {"interaction": pairs, "verdicts": THRESHOLDS}
+    reason = answer_regions(table, "aal3", "partner", **chosen)["reason"]
+    assert "The difference between vACC and striatum (p = .010) is shown" in reason
+    assert "The difference between vACC and insula (p = .400) is not shown" in reason
+    turned = pairs.assign(effect=-pairs["effect"])
+    reason = answer_regions(
+        table, "aal3", "partner", interaction=turned, verdicts=THRESHOLDS
+    )["reason"]
+    assert " is shown" not in reason  # significant, but the other way round
+    nobody = regions([OPEN, OPEN, OPEN])
+    assert (
+        "difference"
+        not in answer_regions(nobody, "aal3", "partner", **chosen)["reason"]
+    )
+
+
+def test_a_verdict_that_depends_on_coverage_says_so():
+    table = regions([FOR, OPEN, OPEN])
+    again = table.assign(
+        verdict=[OPEN, OPEN, FOR],
+        verdict_changes=[True, False, True],
+        n=[20, 16, 21],
+        min_coverage=0.5,
+    )
+    for question, expected in (("Q1", True), ("Q3", False)):
+        reason = answer_regions(
+            table, "aal3", "partner", sensitivity=again.assign(question=question)
+        )["reason"]
+        said = "with cells kept from .50 up, vACC is inconclusive (n = 20), striatum is"
+        assert (said in reason) == expected

@@ -4,6 +4,7 @@ Cohorts of 20 people with 2 runs (alone, partner) of 12 trials. Effect and ratin
 autocorrelated (AR(1), .4), and people whose effects are high rate high. Worlds:
 
     quiet      nothing else
+    independent  the same, without autocorrelation
     tracking   the hand lowers both, and more in the same people (r = .8), but not trial by trial
     trend      both fall over a run, in everyone
     slopes     people's slopes differ (SD .5) about zero
@@ -30,8 +31,8 @@ from handhold.within import mediate, track_within
 HERE = Path(__file__).parent
 ALPHA, N_PEOPLE, N_TRIALS, AR1 = 0.05, 20, 12, 0.4
 # The mixed model with constants and slopes is slow: its rows come from so many cohorts.
-N_BESIDE = 200
-WORLDS = ("quiet", "tracking", "trend", "slopes", "b only")
+N_BESIDE = 100
+WORLDS = ("independent", "quiet", "tracking", "trend", "slopes", "b only")
 
 
 def draw(world: str, rng: np.random.Generator) -> pd.DataFrame:
@@ -44,31 +45,26 @@ def draw(world: str, rng: np.random.Generator) -> pd.DataFrame:
         slope = {"slopes": 0.5 * rng.normal(), "b only": 0.5}.get(world, 0.0)
         for hand, condition in enumerate(("alone", "partner")):
             time = np.arange(N_TRIALS, dtype=float)
-            effect, rating = autoregress(rng), autoregress(rng)
+            bond = 0.0 if world == "independent" else AR1
+            effect, rating = autoregress(bond, rng), autoregress(bond, rng)
             rating += slope * effect
             effect += trait[0] - hand * moved[0]
             rating += trait[1] - hand * moved[1]
             if world == "trend":
                 effect -= 0.15 * time
                 rating -= 0.15 * time
-            rows.append(
-                pd.DataFrame(
-                    {
-                        **{"subject": f"{person:02}", "condition": condition},
-                        **{"block": condition, "time": time},
-                        **{"effect": effect, "rating": rating},
-                    }
-                )
-            )
-    return pd.concat(rows, ignore_index=True)
+            names = [f"{person:02}"] * N_TRIALS, [condition] * N_TRIALS
+            rows += zip(*names, names[1], time, effect, rating, strict=True)
+    columns = ["subject", "condition", "block", "time", "effect", "rating"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def autoregress(rng: np.random.Generator) -> np.ndarray:
+def autoregress(bond: float, rng: np.random.Generator) -> np.ndarray:
     """Draw a stationary AR(1) series of variance 1."""
-    noise = np.sqrt(1 - AR1**2) * rng.normal(size=N_TRIALS)
+    noise = np.sqrt(1 - bond**2) * rng.normal(size=N_TRIALS)
     noise[0] = rng.normal()
     for trial in range(1, N_TRIALS):
-        noise[trial] += AR1 * noise[trial - 1]
+        noise[trial] += bond * noise[trial - 1]
     return noise
 
 
@@ -85,8 +81,8 @@ def rejections(world: str, seed: int) -> dict[str, bool]:
     found = {
         "slope, Satterthwaite": slope.p <= ALPHA,
         "slope, sign flips": slopes <= ALPHA,
-        "b, BCa interval": not paths.b[1] <= 0 <= paths.b[2],
-        "indirect, BCa interval": not paths.indirect[1] <= 0 <= paths.indirect[2],
+        "b, interval": not paths.b[1] <= 0 <= paths.b[2],
+        "indirect, interval": not paths.indirect[1] <= 0 <= paths.indirect[2],
         "indirect, sign flips": products <= ALPHA,
     }
     if seed >= N_BESIDE:

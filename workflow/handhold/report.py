@@ -91,7 +91,27 @@ class Beside(NamedTuple):
     labels: Mapping[str, str]
 
 
+COVERAGE = Beside(
+    "tests/sensitivity",
+    "With regions that are covered less",
+    "The same tests with cells kept from a lower coverage up (regions.sensitivity_coverage); "
+    "no verdict rests on them.",
+    "definition region role contrast min_coverage n effect p_fwe bf10 verdict verdict_before",
+    {"effect": "Effect", "verdict_before": "Verdict above"},
+)
 BESIDE = {
+    "Q1": (
+        Beside(
+            "tests/interaction",
+            "Here but not there: differences between ROIs",
+            "Attenuation in the first ROI minus that in the second, in the unit of the effects, "
+            "over the same people. p by sign flips, family-wise over pairs and contrasts. That one "
+            "ROI is supported and another is not does not show that they differ; this does.",
+            "definition region other_region contrast n effect interval p_fwe bf10",
+            {"effect": "Difference", "region": "ROI", "other_region": "Other ROI"},
+        ),
+        COVERAGE,
+    ),
     "Q3": (
         Beside(
             "tests/within",
@@ -119,6 +139,7 @@ BESIDE = {
             "n_left_out refused",
             {},
         ),
+        COVERAGE,
     ),
 }
 NULL_BAND = {"null_band": "Middle 95 % of null"}
@@ -314,8 +335,11 @@ def _beside(beside: Beside, name: str, results: Mapping) -> dict | None:
     table = results[beside.path]
     if "question" in table:
         table = table[table["question"] == name]
-    table = _with_intervals(table, "")
-    html = tables.to_html(table[_present(beside.columns, table)], labels=beside.labels)
+    # Q3 in sensitivity.tsv are correlations; slopes and differences are not
+    kind = name if beside is COVERAGE else ""
+    table = _with_intervals(table, kind)
+    shown = table[_present(beside.columns, table)]
+    html = tables.to_html(shown, labels=beside.labels, question=kind)
     return {
         "heading": beside.heading,
         "note": beside.note,

@@ -161,6 +161,17 @@ def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
     its own baseline, so that two changes can correlate when only their baselines do. Else
     the correlation of the changes has to, and the reason says so.
     """
+    judged = judge_rows(decided_by(table), "p_fwe", thresholds)
+    which = np.where(
+        table["model"] == ADJUSTED,
+        " (at equal baselines)",
+        " (changes, baselines not held)",
+    )
+    return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
+
+
+def decided_by(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the numbers of the model that decides Q3 (or Q4) in place of those of the changes."""
     adjusted = table["model"] == ADJUSTED
     deciding = {
         "effect": "partial_r",
@@ -169,17 +180,12 @@ def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
         "bf10_low": "bf10_partial_low",
         "bf10_high": "bf10_partial_high",
     }
-    read = table.assign(
+    return table.assign(
         **{
             plain: table[plain].where(~adjusted, table[partial])
             for plain, partial in deciding.items()
         }
     )
-    judged = judge_rows(read, "p_fwe", thresholds)
-    which = np.where(
-        adjusted, " (at equal baselines)", " (changes, baselines not held)"
-    )
-    return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
 
 
 def judge_within(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
@@ -234,6 +240,8 @@ def answer(
     label: str,
     act: str,
     verdicts: dict,
+    sensitivity: pd.DataFrame | None = None,
+    interaction: pd.DataFrame | None = None,
 ) -> dict:
     """Answer every question from its table of tests; content of verdicts.json.
 
@@ -248,11 +256,17 @@ def answer(
         What is to lower the response, as the config names it (holding).
     verdicts : dict
         That section of the configuration.
+    sensitivity, interaction : DataFrame, optional
+        Q1 and Q3 at another coverage, and the differences between ROIs in Q1: named in the
+        reasons, and without a say in the verdicts.
     """
+    beside = {"sensitivity": sensitivity, "verdicts": verdicts}
     answers = {
-        "Q1": lambda table: answer_regions(table, definition, contrast),
+        "Q1": lambda table: answer_regions(
+            table, definition, contrast, interaction=interaction, **beside
+        ),
         "Q2": lambda table: answer_correspondence(table, method, contrast, label),
-        "Q3": lambda table: answer_regions(table, definition, contrast),
+        "Q3": lambda table: answer_regions(table, definition, contrast, **beside),
         "Q4": lambda table: answer_coupling(table, contrast, label),
         "Q5": lambda table: answer_specificity(table, contrast, found["Q2"], verdicts),
     }
@@ -278,11 +292,20 @@ def answer(
     }
 
 
-def answer_regions(table: pd.DataFrame, definition: str, contrast: str) -> dict:
+def answer_regions(
+    table: pd.DataFrame,
+    definition: str,
+    contrast: str,
+    *,
+    sensitivity: pd.DataFrame | None = None,
+    interaction: pd.DataFrame | None = None,
+    verdicts: dict | None = None,
+) -> dict:
     """Answer Q1 or Q3 from the hypothesised ROIs of the primary definition and contrast.
 
     Supported if any ROI is (family-wise p), evidence against if every ROI is; a ROI that gets
-    another verdict under another definition is named.
+    another verdict under another definition or at another coverage (`sensitivity`) is named,
+    and where some ROIs are supported and some are not, whether they differ (`interaction`).
     """
     question = table["question"].iloc[0]
     own = table[(table["role"] == "hypothesised") & (table["contrast"] == contrast)]
@@ -306,6 +329,10 @@ def answer_regions(table: pd.DataFrame, definition: str, contrast: str) -> dict:
     fragile = primary[primary["reason"].str.contains("another width of the prior")]
     if len(fragile):
         reason += f". Depends on the width of the prior: {', '.join(fragile['region'])}"
+    if sensitivity is not None:
+        reason += _uncovered(sensitivity, question, definition, contrast)
+    if interaction is not None:
+        reason += _here_not_there(interaction, definition, contrast, found, verdicts)
     if question == "Q3":
         reason += f". {_model(primary)}. {_ceiling(primary)}"
     if verdict == INCONCLUSIVE:
@@ -447,6 +474,55 @@ def _torn(own: pd.DataFrame, primary: pd.DataFrame) -> list[str]:
         for row in own.itertuples()
         if row.region in verdicts.index and row.verdict != verdicts[row.region]
     ]
+
+
+def _uncovered(
+    sensitivity: pd.DataFrame, question: str, definition: str, contrast: str
+) -> str:
+    """Name the ROIs whose verdict is another with cells kept from another coverage up."""
+    own = sensitivity[
+        sensitivity["verdict_changes"]
+        & (sensitivity["question"] == question)
+        & (sensitivity["definition"] == definition)
+        & (sensitivity["role"] == "hypothesised")
+        & (sensitivity["contrast"] == contrast)
+    ]
+    if own.empty:
+        return ""
+    listed = ", ".join(
+        f"{row.region} is {row.verdict} (n = {row.n})" for row in own.itertuples()
+    )
+    least = _share(own["min_coverage"].iloc[0])
+    return f". Depends on coverage: with cells kept from {least} up, {listed}"
+
+
+def _here_not_there(
+    interaction: pd.DataFrame,
+    definition: str,
+    contrast: str,
+    found: dict[str, list[str]],
+    verdicts: dict,
+) -> str:
+    """Say whether supported ROIs attenuate more than the others: two p values do not tell."""
+    others = [*found[AGAINST], *found[INCONCLUSIVE]]
+    own = interaction[
+        (interaction["definition"] == definition)
+        & (interaction["contrast"] == contrast)
+    ]
+    told = {True: [], False: []}
+    for row in own.itertuples():
+        for here, there, effect in (
+            (row.region, row.other_region, row.effect),
+            (row.other_region, row.region, -row.effect),
+        ):
+            if here in found[SUPPORTED] and there in others:
+                shown = effect > 0 and row.p_fwe <= verdicts["alpha"]
+                told[shown].append(f"{here} and {there} ({_p(row.p_fwe)})")
+    return "".join(
+        f". The difference between {', '.join(pairs)} is {'' if shown else 'not '}shown"
+        for shown, pairs in told.items()
+        if pairs
+    )
 
 
 def _model(rows: pd.DataFrame) -> str:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.linalg import null_space
 
-from handhold.correlation import resample_people
 from handhold.errors import StudyError
 from handhold.events import rating_grain
 from handhold.mixed import fit_mixed
@@ -202,15 +201,16 @@ def mediate(
     total = direct + a b holds person by
     person; as b is estimated at equal condition, its error is independent of that of a, and
     the mean of a b is an unbiased estimate of the average indirect effect, which is the
-    product of the mean paths *plus* their covariance over people [1]_, [2]_. Intervals are
-    BCa over people: of a mean over few people somewhat too narrow, and for `indirect`, where
-    neither path is there, too wide (tests/reference/within_calibration.tsv). It describes,
-    and does not show a cause.
+    product of the mean paths *plus* their covariance over people [1]_, [2]_. Intervals
+    resample people, and percentiles are expanded for few of them [3]_. Where neither path is
+    there they are too wide, as any interval of a product is
+    (tests/reference/within_calibration.tsv). It describes, and does not show a cause.
 
     References
     ----------
     .. [1] Kenny, Korchmaros & Bolger (2003), Psychol. Methods 8(2), 115-128.
     .. [2] Bauer, Preacher & Gil (2006), Psychol. Methods 11(2), 142-163.
+    .. [3] Hesterberg (2015), Am. Stat. 69(4), 371-386.
     """
     trials = _require_trials(trials)
     people = _each(
@@ -219,16 +219,7 @@ def mediate(
         f"trials with and without {held}, and effects that differ within them",
     )
     paths = np.array(list(people.values()))
-    found = []
-    for path in paths.T:
-        low, high = resample_people(
-            lambda rows, path=path: path[rows].mean(axis=-1),
-            len(path),
-            n_bootstrap=n_bootstrap,
-            level=level,
-            rng=rng,
-        )
-        found.append((float(path.mean()), low, high))
+    found = _expanded_percentiles(paths, level, n_bootstrap, rng)
     covariance = float(np.cov(paths[:, 0], paths[:, 1])[0, 1])
     return Mediation(tuple(people), len(trials), paths[:, 4], *found, covariance)
 
@@ -237,7 +228,7 @@ def fit_for_both(trials: pd.DataFrame, held: str) -> list[str]:
     """List the people whose trials allow both models: the others are left out, and counted."""
     return [
         subject
-        for subject, own in trials.groupby("subject", sort=False)
+        for subject, own in _people(trials).items()
         if np.isfinite(_sweep(own)).all() and np.isfinite(_paths(own, held)).all()
     ]
 
@@ -392,17 +383,51 @@ def _judge_family(
     )
 
 
-def _sweep(own: pd.DataFrame) -> NDArray:
+@dataclass(frozen=True)
+class _Own:
+    """The trials of one person, arrays of shape (n_trials,); `block` counts from 0.
+
+    `trend`, (n_trials, 0 or 1), is the time in the block, centred there, if it varies.
+    """
+
+    condition: NDArray
+    block: NDArray
+    trend: NDArray
+    effect: NDArray
+    rating: NDArray
+
+
+def _people(trials: pd.DataFrame) -> dict[str, _Own]:
+    """Return the trials of each person."""
+    condition, effect, rating = (
+        trials[name].to_numpy() for name in ("condition", "effect", "rating")
+    )
+    time, block = trials["time"].to_numpy(float), pd.factorize(trials["block"])[0]
+    people = {}
+    for subject, rows in trials.groupby("subject", sort=False).indices.items():
+        _, own = np.unique(block[rows], return_inverse=True)
+        centred = time[rows] - (np.bincount(own, time[rows]) / np.bincount(own))[own]
+        varies = np.linalg.norm(centred) > NOTHING * np.linalg.norm(time[rows])
+        people[subject] = _Own(
+            condition[rows],
+            own,
+            centred[:, np.newaxis][:, : int(varies)],
+            effect[rows].astype(float),
+            rating[rows].astype(float),
+        )
+    return people
+
+
+def _sweep(own: _Own) -> NDArray:
     """Return effect and rating of a person beyond her blocks and trend, (n_left, 2).
 
     A single nan where they leave too little. The rows of an orthonormal basis of what the
     blocks and the trend do not span keep independent errors independent.
     """
-    blocks = pd.get_dummies(own["block"], dtype=float).to_numpy()
-    rest = null_space(np.column_stack([blocks, _trend(own)]).T)
-    values = own[["effect", "rating"]].to_numpy(dtype=float)
-    left = rest.T @ values
-    size = np.linalg.norm(values[:, 0])
+    blocks = np.eye(own.block.max() + 1)[own.block]
+    rest = null_space(np.column_stack([blocks, own.trend]).T)
+    left = rest.T @ np.column_stack([own.effect, own.rating])
+    size = np.linalg.norm(own.effect)
     if len(left) < LEAST_LEFT or not np.linalg.norm(left[:, 0]) > NOTHING * size:
         return np.full((1, 2), np.nan)
     return left
@@ -412,23 +437,34 @@ def _slope(swept: NDArray) -> float:
     return float(swept[:, 0] @ swept[:, 1] / (swept[:, 0] @ swept[:, 0]))
 
 
-def _paths(own: pd.DataFrame, held: str) -> NDArray:
+def _paths(own: _Own, held: str) -> NDArray:
     """Return a, b, direct, total and a b of one person; nan where they are not defined."""
-    x = (own["condition"] != held).to_numpy(dtype=float)
-    trend = _trend(own)
-    effect, rating = own["effect"].to_numpy(float), own["rating"].to_numpy(float)
-    a = _slopes(np.column_stack([x, trend]), effect)[0]
-    total = _slopes(np.column_stack([x, trend]), rating)[0]
-    b, direct = _slopes(np.column_stack([effect, x, trend]), rating)[:2]
+    x = np.column_stack([own.condition != held, own.trend]).astype(float)
+    a, total = _slopes(x, np.column_stack([own.effect, own.rating]))[0]
+    b, direct = _slopes(np.column_stack([own.effect, x]), own.rating)[:2]
     return np.array([a, b, direct, total, a * b])
 
 
-def _trend(own: pd.DataFrame) -> NDArray:
-    """Return the time in the block, centred there, (n_trials, 1); no column if it does not vary."""
-    time = own["time"].to_numpy(dtype=float)
-    centred = time - own.groupby("block")["time"].transform("mean").to_numpy(float)
-    varies = np.linalg.norm(centred) > NOTHING * np.linalg.norm(time)
-    return centred[:, np.newaxis][:, : int(varies)]
+def _expanded_percentiles(
+    paths: NDArray, level: float, n_bootstrap: int, rng: np.random.Generator
+) -> list[tuple[float, float, float]]:
+    """Return mean and interval of each column over people, people resampled.
+
+    Percentiles at the levels that make them as wide as Student's t where values are normal
+    (Hesterberg 2015, Am. Stat. 69(4), 371-386): over 20 people plain percentiles and BCa miss
+    the mean of products nearer 11 than 5 % of the time.
+    """
+    n = len(paths)
+    rows = rng.integers(n, size=(n_bootstrap, n))
+    offsets = n * np.arange(n_bootstrap)[:, np.newaxis]
+    counts = np.bincount((rows + offsets).ravel(), minlength=n * n_bootstrap)
+    means = counts.reshape(n_bootstrap, n) @ paths / n
+    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1))
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0, method="weibull")
+    return [
+        (float(mean), float(below), float(above))
+        for mean, below, above in zip(paths.mean(axis=0), low, high, strict=True)
+    ]
 
 
 def _between(trials: pd.DataFrame, level: float) -> tuple[float, float, float, float]:
@@ -461,7 +497,7 @@ def _share_between(trials: pd.DataFrame, values: str) -> float:
 
 def _slopes(x: NDArray, y: NDArray) -> NDArray:
     """Return least-squares slopes at a free constant; nan where they are not defined."""
-    x, y = x - x.mean(axis=0), y - y.mean()
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     size = np.linalg.norm(x, axis=0)
     undone = (
         len(y) <= x.shape[1] + 1
@@ -469,16 +505,15 @@ def _slopes(x: NDArray, y: NDArray) -> NDArray:
         or np.linalg.matrix_rank(x / size, tol=1e-7) < x.shape[1]
     )
     if undone:
-        return np.full(x.shape[1], np.nan)
+        return np.full((x.shape[1], *y.shape[1:]), np.nan)
     return np.linalg.lstsq(x, y, rcond=None)[0]
 
 
 def _each(
-    trials: pd.DataFrame, compute: Callable[[pd.DataFrame], NDArray], what: str
+    trials: pd.DataFrame, compute: Callable[[_Own], NDArray], what: str
 ) -> dict[str, NDArray]:
     """Compute person by person, or name those whose trials do not allow it."""
-    groups = trials.groupby("subject", sort=False)
-    found = {subject: compute(own) for subject, own in groups}
+    found = {subject: compute(own) for subject, own in _people(trials).items()}
     undone = [name for name, value in found.items() if not np.isfinite(value).all()]
     if undone:
         raise StudyError(

@@ -27,8 +27,8 @@ TABLES = [
     *("exclusions_by_stage", "exclusions"),
 ]
 # Beside the tests of a question; the page shows them, no verdict reads them.
-TRIALWISE = STUDY.rated and not STUDY.no_trials
-if TRIALWISE:
+TABLES += ["tests/interaction", "tests/sensitivity"]
+if STUDY.rated and not STUDY.no_trials:
     TABLES += ["tests/within", "tests/mediation"]
 QUALITY = {}
 if len(STUDY.runs):
@@ -60,6 +60,8 @@ rule judge:
     """What do the numbers say, by the rule fixed before?"""
     input:
         **{question: f"{OUT}/{TESTS[question]}.tsv" for question in ASKED},
+        sensitivity=rules.test_sensitivity.output,
+        interaction=rules.test_interaction.output,
         code=code_of("judge"),
     output:
         f"{OUT}/verdicts.json",

@@ -112,3 +112,28 @@ if STUDY.rated and not STUDY.no_trials:
             seed=CONFIG["seed"],
         script:
             "../scripts/test_within.py"
+
+
+rule test_sensitivity:
+    """Q1 and Q3: does a verdict depend on the coverage that a region has to have?"""
+    input:
+        **(
+            {"Q3": rules.test_tracking.output, "relief": rules.relieve.output.relief}
+            if STUDY.rated
+            else {}
+        ),
+        rois=rules.join_regions.output.rois,
+        Q1=rules.test_attenuation.output,
+        code=code_of("test_sensitivity"),
+    output:
+        table("tests/sensitivity"),
+    log:
+        f"{OUT}/logs/test_sensitivity.txt",
+    params:
+        contrasts=CONFIG["contrasts"],
+        min_coverage=CONFIG["regions"]["sensitivity_coverage"],
+        tests=CONFIG["tests"],
+        verdicts=CONFIG["verdicts"],
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/test_sensitivity.py"
