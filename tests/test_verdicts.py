@@ -342,7 +342,8 @@ def test_q3_says_which_model_decides_and_how_large_r_could_be():
     bare = answer_regions(table, "aal3", "partner")["reason"]
     assert "Decided by the correlation of the two changes" in bare
     assert (
-        "attenuation (one run per cell) and relief (one rating per condition)" in bare
+        "attenuation (one run per cell, no single trials) and relief (one rating"
+        in bare
     )
     known = {
         "model": "baseline-adjusted",

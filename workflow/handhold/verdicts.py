@@ -548,7 +548,11 @@ def _ceiling(rows: pd.DataFrame) -> str:
     unknown = [
         f"{what} ({why})"
         for what, column, why in (
-            ("attenuation", "reliability_attenuation", "one run per cell"),
+            (
+                "attenuation",
+                "reliability_attenuation",
+                "one run per cell, no single trials",
+            ),
             ("relief", "reliability_relief", "one rating per condition"),
         )
         if rows[column].isna().all()

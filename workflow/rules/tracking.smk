@@ -18,11 +18,20 @@ rule couple_subjects:
 
 
 if STUDY.rated:
+    BASIS = STUDY.basis
 
     rule assess_reliability:
         """How reliable are attenuation and relief, and how large can their correlation be?"""
         input:
-            rois=rules.join_regions.output.rois,
+            effects=(
+                rules.join_regions.output.rois[:1]
+                if BASIS["attenuation"] == "images"
+                else expand(
+                    f"{OUT}/{BASIS['attenuation']}/sub-{{label}}_rois.tsv",
+                    label=STUDY.labels,
+                )
+            ),
+            definitions=rules.define_regions.output.definitions,
             relief=rules.relieve.output.repeats,
             code=code_of("assess_reliability"),
         output:
@@ -30,8 +39,20 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/assess_reliability.txt",
         params:
-            contrasts=CONFIG["contrasts"],
+            contrasts=(
+                CONFIG["contrasts"]
+                if BASIS["attenuation"] == "images"
+                else [
+                    each for each in CONFIG["contrasts"] if each["name"] in STUDY.rated
+                ]
+            ),
             level=CONFIG["tests"]["level"],
+            basis=BASIS,
+            min_coverage=CONFIG["regions"]["min_coverage"],
+            rated={
+                "cue": CONFIG["ratings"].get("events", {}).get("cue", "threat"),
+                "higher_is": CONFIG["ratings"]["higher_is"],
+            },
         script:
             "../scripts/assess_reliability.py"
 
