@@ -434,13 +434,18 @@ def test_power_is_that_of_the_tests_that_were_done():
 @pytest.mark.parametrize("verdict", [FOR, AGAINST, OPEN])
 def test_q4_is_answered_by_the_primary_contrast(verdict):
     row = {"question": "Q4", "contrast": "partner", "verdict": verdict}
-    row |= {"reason": "because", "n": 16, "detectable_r": 0.64}
+    row |= {"reason": "because", "n": 16, "detectable_r": 0.64, "model": "change"}
     other = {**row, "contrast": "stranger", "verdict": FOR}
     found = answer_coupling(pd.DataFrame([other, row]), "partner", "MOR")
     assert found["verdict"] == verdict
     assert found["reason"].startswith("because")
     assert ("n = 16" in found["reason"]) == (verdict == OPEN)
+    assert "since coupling of the alone response and alone score" in found["reason"]
     assert len(found["inputs"]) == 1
+    held = {**row, "model": "baseline-adjusted", "effect": 0.3, "partial_r": -0.2}
+    reason = answer_coupling(pd.DataFrame([held]), "partner", "MOR")["reason"]
+    assert "at equal baselines (coupling of the alone response and alone sc" in reason
+    assert "the bare changes have the other sign" in reason
 
 
 # --- Q5 --------------------------------------------------------------------------------
@@ -546,6 +551,7 @@ OPTIONS = {
 
 def test_every_question_has_an_answer_in_the_words_of_the_study():
     coupling = {"question": "Q4", "contrast": "partner", "verdict": FOR, "reason": "r"}
+    coupling["model"] = "change"
     tests = {
         "Q1": regions([FOR, OPEN]),
         "Q2": correspondence(),

@@ -49,8 +49,8 @@ SHOWN = {
         "bf10_partial ceiling verdict"
     ),
     "Q4": (
-        "receptor contrast n effect interval spearman skipped p bf10 loo_low loo_high "
-        "detectable_r verdict"
+        "receptor contrast n effect interval spearman skipped p bf10 partial_r "
+        "partial_interval p_partial bf10_partial loo_low loo_high detectable_r verdict"
     ),
     "Q5": (
         "label contrast n_parcels effect null_band p_fwe p_fwe_moran p_fwe_variogram "
@@ -76,7 +76,7 @@ ON_CARDS = {
         "region effect interval p_fwe bf10 partial_r partial_interval p_partial_fwe "
         "bf10_partial"
     ),
-    "Q4": "effect interval p bf10",
+    "Q4": "effect interval p bf10 partial_r partial_interval p_partial bf10_partial",
     "Q5": "n_parcels effect null_band p_fwe",
 }
 
@@ -165,7 +165,7 @@ HALF_PAGE = 120
 DEPENDS = "depends on definition"
 # Left out where no row has them: the study has no baselines; every model was fitted.
 OPTIONAL |= {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
-OPTIONAL |= {"refused"}
+OPTIONAL |= {"refused", "p_partial"}
 
 
 def render(

@@ -155,7 +155,7 @@ def _chance_matters(row: dict, p: str, thresholds: dict) -> str:
 
 
 def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
-    """Add verdict and reason to the table of Q3; each row is judged by the model it names.
+    """Add verdict and reason to the table of Q3 or Q4; each row is judged by the model it names.
 
     Where both baselines are known, the baseline-adjusted model decides: a change is bound to
     its own baseline, so that two changes can correlate when only their baselines do. Else
@@ -381,7 +381,7 @@ def answer_coupling(table: pd.DataFrame, contrast: str, label: str) -> dict:
         "report more relief.",
         INCONCLUSIVE: f"Whether closeness to {label} binding goes with relief is open.",
     }[row["verdict"]]
-    reason = row["reason"]
+    reason = f"{row['reason']}. {_model(own, 'coupling of the alone response')}"
     if row["verdict"] == INCONCLUSIVE:
         reason += f". {_power(own, 'Q4')}"
     return _answer("Q4", row["verdict"], sentence, reason, own)
@@ -525,21 +525,22 @@ def _here_not_there(
     )
 
 
-def _model(rows: pd.DataFrame) -> str:
-    """Say which model of Q3 decides, why, and where the other would say otherwise."""
+def _model(rows: pd.DataFrame, baseline: str = "alone response") -> str:
+    """Say which model of Q3 or Q4 decides, why, and where the other would say otherwise."""
     if (rows["model"] != ADJUSTED).all():
         return (
-            "Decided by the correlation of the two changes, since alone response and alone "
+            f"Decided by the correlation of the two changes, since {baseline} and alone "
             "score are not both known: a bond between baselines alone could bring it about"
         )
     text = (
-        "Decided at equal baselines (alone response and alone score held constant), since a "
+        f"Decided at equal baselines ({baseline} and alone score held constant), since a "
         "change is bound to its own baseline"
     )
     signs = np.sign(rows["effect"]) != np.sign(rows["partial_r"])
     torn = rows[signs & rows["effect"].notna() & rows["partial_r"].notna()]
     if len(torn):
-        text += f"; the bare changes have the other sign in {', '.join(torn['region'])}"
+        where = f" in {', '.join(torn['region'])}" if "region" in torn else ""
+        text += f"; the bare changes have the other sign{where}"
     return text
 
 
