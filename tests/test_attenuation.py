@@ -7,6 +7,7 @@ from scipy import stats
 
 from handhold.attenuation import (
     assess_attenuation,
+    assess_interaction,
     attenuate,
     attenuate_repeats,
     attenuation,
@@ -269,6 +270,7 @@ ROIS = [
     ("aal3", "vACC", "both", "hypothesised"),
     ("aal3", "ins", "both", "hypothesised"),
 ]
+THREE = [*ROIS, ("aal3", "striatum", "both", "hypothesised")]
 DETAIL = ("aal3", "vACC_left", "left", "detail")
 SECOND = ("other", "vACC", "both", "hypothesised")
 
@@ -383,3 +385,61 @@ def test_values_that_do_not_vary_are_not_tested(rng, noise):
     assert np.isnan(found["p"].iloc[0])
     assert judge_rows(found, "p_fwe", THRESHOLDS)["verdict"].iloc[0] == "inconclusive"
     assert found["p"].iloc[1] <= 1
+
+
+# --- Here but not there -----------------------------------------------------------------
+
+
+def test_differences_between_rois_are_paired_tests(rng):
+    """Scipy's paired t of the same people; the family by brute force over all flips."""
+    values = rng.normal(0.3, 1, (8, 3))
+    # of a detail, beside the hypothesised ROIs, no difference is tested
+    four = [*THREE, DETAIL]
+    table = measured(np.column_stack([values, values[:, 0] + 5])[..., np.newaxis], four)
+    found = assess_interaction(table, TESTS, rng)
+    names = [roi[1] for roi in THREE]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    assert found[["region", "other_region"]].to_numpy().tolist() == [
+        [names[i], names[j]] for i, j in pairs
+    ]
+    for (i, j), row in zip(pairs, found.to_dict("records"), strict=True):
+        test = stats.ttest_rel(values[:, i], values[:, j])
+        interval = test.confidence_interval(0.95)
+        assert row["effect"] == pytest.approx((values[:, i] - values[:, j]).mean())
+        assert (row["statistic"], row["p_t"]) == pytest.approx(
+            (test.statistic, test.pvalue)
+        )
+        assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    differences = np.stack([values[:, i] - values[:, j] for i, j in pairs], axis=1)
+    p, p_fwe = max_t_by_brute_force(differences)
+    assert found["p"].to_numpy() == pytest.approx(p)
+    assert found["p_fwe"].to_numpy() == pytest.approx(p_fwe)
+
+
+def test_a_difference_needs_both_regions_in_a_person(rng):
+    values = rng.normal(size=(9, 2))
+    values[4, 1] = np.nan
+    found = assess_interaction(measured(values[..., np.newaxis], THREE[:2]), TESTS, rng)
+    assert found["n"].tolist() == [8]
+    alone = assess_interaction(
+        measured(values[:, :1, np.newaxis], THREE[:1]), TESTS, rng
+    )
+    assert alone.empty
+    assert {"definition", "other_region", "p_fwe", "question"} <= {*alone}
+
+
+def test_one_supported_and_one_not_need_not_differ(rng):
+    """The counterexample of Nieuwenhuis et al. (2011): p of .01 and of .2, difference p of .3."""
+    common = rng.normal(size=400)
+    common = (common - common.mean()) / common.std(ddof=1)
+    own = rng.normal(size=400)
+    own -= own.mean() + common * (own @ common) / (common @ common)
+    own /= own.std(ddof=1)
+    here, there = common + 2.6 / 20, own + 1.3 / 20  # t of 2.6 and 1.3, independent
+    table = measured(np.stack([here, there], axis=1)[..., np.newaxis], THREE[:2])
+    tested = assess_attenuation(table, TESTS, THRESHOLDS, rng)
+    assert (tested["p"] <= 0.05).tolist() == [True, False]
+    found = assess_interaction(table, TESTS, rng)
+    assert found["p_fwe"].item() == pytest.approx(
+        2 * stats.norm.sf(1.3 / np.sqrt(2)), abs=0.03
+    )

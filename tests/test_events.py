@@ -9,6 +9,7 @@ from handhold.errors import StudyError
 from handhold.events import (
     check_span,
     complete_runs,
+    count_repeats,
     drop_incomplete,
     list_trials,
     name_run,
@@ -891,3 +892,17 @@ def test_published_relief_by_a_partners_hand(shared_data):
     assert round(test.pvalue, 3) == 0.038
     found = rating_grain(trials)
     assert (found.kind, found.n_varying, found.fault) == ("trial", 30, None)
+
+
+def test_repeats_are_those_of_whoever_has_the_fewest():
+    both = pd.DataFrame(
+        {"condition": ["alone", "partner"], "cue": ["threat", "threat"]}
+    )
+    alone = both[:1]
+    cells = [("alone", "threat"), ("partner", "threat")]
+    runs = {("01", None, "1"): both, ("01", None, "2"): both, ("02", None, "1"): both}
+    assert count_repeats(runs, cells) == 1
+    more = {**runs, ("02", None, "2"): alone}
+    assert count_repeats(more, cells) == 1
+    assert count_repeats(more, cells[:1]) == 2
+    assert count_repeats({("01", None, "1"): alone}, cells) == 0

@@ -134,7 +134,7 @@ LAYERS = {
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
-        *("regression", "reliability", "within"),
+        *("regression", "reliability", "mixed", "within", "sensitivity"),
     },
     # Files, figures, pages.
     "edge": {

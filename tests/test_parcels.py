@@ -492,6 +492,24 @@ def test_coupling_is_each_persons_own_correlation():
                 rank,
             )
             assert found.loc[row, column] == pytest.approx(expected)
+        assert found["fisher_z_baseline"].isna().all()
+
+
+def test_the_response_alone_is_coupled_over_the_same_parcels():
+    study = Study(slope=0.1)
+    parcels = study.select()
+    alone = study.attenuation.assign(
+        response_baseline=study.attenuation["attenuation"],
+        attenuation=study.attenuation["attenuation"] ** 2,
+    )
+    found = couple_subjects(alone, parcels, method="spearman")
+    same = couple_subjects(study.attenuation, parcels, method="spearman")
+    assert found["fisher_z_baseline"].tolist() == same["fisher_z"].tolist()
+    assert found["fisher_z"].tolist() != same["fisher_z"].tolist()
+    images = couple_subjects(
+        alone.assign(response_baseline=np.nan), parcels, method="spearman"
+    )
+    assert images["fisher_z_baseline"].isna().all()
 
 
 # --- Q5 --------------------------------------------------------------------------------

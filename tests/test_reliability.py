@@ -1,15 +1,22 @@
 """Reliability against a published table, theorems and planted truth."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from handhold.reliability import (
+    REGION,
     assess_reliability,
     ceiling,
     consistency,
     disattenuate,
+    halve_ratings,
+    halve_trials,
+    repeat_attenuation,
+    repeat_runs,
 )
 
 # Table 2 of Shrout & Fleiss (1979): six targets by four judges.
@@ -124,3 +131,113 @@ def test_the_table_has_a_row_per_measure_joined_by_person(rng):
     assert found["region"].isna().tolist() == [False, True]
     alone = assess_reliability(attenuation, None, 0.95)
     assert alone["measure"].tolist() == ["attenuation"]
+
+
+# --- What is repeated -------------------------------------------------------------------
+
+CONTRASTS = [{"name": "partner", "baseline": "alone", "held": "partner"}]
+DEFINITIONS = pd.DataFrame(
+    [
+        ("aal3", "insula", "both", "hypothesised"),
+        (np.nan, "L_V1", "left", np.nan),  # a parcel
+    ],
+    columns=REGION,
+)
+CELLS = [(hand, cue) for hand in ("alone", "partner") for cue in ("threat", "safe")]
+
+
+def single_trials(rng, n_people=10, n_trials=6, person=1.0, noise=1.0):
+    """Draw trials of people who differ in attenuation by `person`; noise on each trial."""
+    rows = []
+    for subject in range(n_people):
+        own = person * rng.normal()
+        for (hand, cue), trial in product(CELLS, range(n_trials)):
+            effect = -own * (hand == "partner") * (cue == "threat")
+            rating = 60 - 10 * (hand == "partner") + rng.normal()
+            rating = rating if cue == "threat" else np.nan
+            row = (hand, 10.0 * trial, hand, cue, rating)
+            rows.append((f"{subject:02}", *row, effect + noise * rng.normal()))
+    columns = ["subject", "run", "onset", "condition", "cue", "rating", "effect"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        session=np.nan, region="aal3/insula", excluded=False
+    )
+
+
+def attenuation_of(means):
+    threat, safe = (means.xs(cue, level="cue") for cue in ("threat", "safe"))
+    response = threat - safe
+    return response.xs("alone", level="condition") - response.xs(
+        "partner", level="condition"
+    )
+
+
+def test_halves_are_the_odd_and_the_even_trials(rng):
+    trials = single_trials(rng)
+    found = halve_trials(trials.sample(frac=1, random_state=1), DEFINITIONS, CONTRASTS)
+    odd = (trials["onset"] / 10) % 2 == 0
+    for repeat, own in ((1, trials[odd]), (2, trials[~odd])):
+        means = own.groupby(["subject", "condition", "cue"])["effect"].mean()
+        half = found[found["repeat"] == repeat].set_index("subject")["attenuation"]
+        assert half.to_numpy() == pytest.approx(
+            attenuation_of(means).loc[half.index].to_numpy()
+        )
+    relief = halve_ratings(trials, CONTRASTS, cue="threat", higher_is="more_unpleasant")
+    means = trials[odd & trials["rating"].notna()]
+    means = means.groupby(["subject", "condition"])["rating"].mean().unstack()
+    one = relief[relief["repeat"] == 1].set_index("subject")["relief"]
+    expected = (means["alone"] - means["partner"]).loc[one.index]
+    assert one.to_numpy() == pytest.approx(expected.to_numpy())
+
+
+def test_reliability_of_halves_is_that_of_all_trials(rng):
+    """Both halves together are all trials: true variance over true and error variance."""
+    n_people, n_trials, noise = 400, 6, 1.5
+    trials = single_trials(rng, n_people, n_trials, noise=noise)
+    basis = {"attenuation": "trials", "relief": "trials"}
+    found = assess_reliability(
+        repeat_attenuation(trials, DEFINITIONS, CONTRASTS, "trials", 0.8),
+        halve_ratings(trials, CONTRASTS, cue="threat", higher_is="more_unpleasant"),
+        0.999,
+        basis,
+    ).set_index("measure")
+    error = 4 * noise**2 / n_trials
+    low, high = found.loc["attenuation", ["low", "high"]]
+    assert low < 1 / (1 + error) < high
+    assert found["basis"].tolist() == ["trials", "trials"]
+    assert found["n_repeats"].tolist() == [2, 2]
+    # nobody differs in relief
+    low, high = found.loc["relief", ["low", "high"]]
+    assert low < 0 < high
+
+
+def test_each_run_is_attenuated_by_itself(rng):
+    rows = [
+        (f"{subject:02}", session, run, hand, cue, rng.normal())
+        for subject in range(7)
+        for session, run in (("a", "1"), ("a", "2"), ("b", "1"))
+        for hand, cue in CELLS
+    ]
+    columns = ["subject", "session", "run", "condition", "cue", "effect"]
+    runs = pd.DataFrame(rows, columns=columns).assign(
+        region="aal3/insula", variance=1.0, excluded=False, coverage=0.9
+    )
+    found = repeat_runs(runs, DEFINITIONS, CONTRASTS)
+    again = repeat_attenuation(runs, DEFINITIONS, CONTRASTS, "runs", 0.8)
+    assert again.equals(found)
+    order = {("a", "1"): 1, ("a", "2"): 2, ("b", "1"): 3}
+    for key, own in runs.groupby(["session", "run"]):
+        means = own.set_index(["subject", "condition", "cue"])["effect"]
+        repeat = found[found["repeat"] == order[key]].set_index("subject")
+        assert repeat["attenuation"].to_numpy() == pytest.approx(
+            attenuation_of(means).loc[repeat.index].to_numpy()
+        )
+    low = repeat_attenuation(runs, DEFINITIONS, CONTRASTS, "runs", 0.95)
+    assert low["attenuation"].isna().all()
+
+
+def test_what_was_not_repeated_has_no_basis(rng):
+    trials = single_trials(rng, n_trials=1)
+    one = halve_trials(trials, DEFINITIONS, CONTRASTS)
+    found = assess_reliability(one, None, 0.95, {"attenuation": "trials"})
+    assert found["basis"].isna().all()
+    assert found["reliability"].isna().all()

@@ -362,6 +362,38 @@ def test_coupling_is_correlated_with_relief_by_person(rng):
     ]
 
 
+def test_a_bond_of_the_baselines_alone_does_not_pass_for_coupling(rng):
+    """The alone map's coupling goes with the alone score; the hand has no say in either."""
+    n = 120
+    alone, score = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], n).T
+    coupling = pd.DataFrame(
+        {
+            "subject": people(n),
+            "contrast": "partner",
+            "receptor": "mu",
+            "fisher_z": alone - rng.normal(size=n),
+            "fisher_z_baseline": alone,
+        }
+    )
+    relief = felt(score - rng.normal(size=n)).assign(baseline=score)
+    row = assess_coupling(coupling, relief, TESTS, THRESHOLDS, rng).iloc[0]
+    assert row["model"] == "baseline-adjusted"
+    assert row["p"] < 0.01 < row["p_partial"]
+    x = np.column_stack([np.ones(n), score, alone])
+    left = [
+        y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+        for y in (coupling["fisher_z"], relief["relief"])
+    ]
+    assert row["partial_r"] == pytest.approx(np.corrcoef(left)[0, 1])
+    for lacking in (
+        (coupling.drop(columns="fisher_z_baseline"), relief),
+        (coupling, relief.assign(baseline=np.nan)),
+    ):
+        bare = assess_coupling(*lacking, TESTS, THRESHOLDS, rng).iloc[0]
+        assert bare["model"] == "change"
+        assert np.isnan(bare["partial_r"])
+
+
 def test_a_single_column_is_its_own_family(rng):
     values, relief = draw(10, rng)
     found = correlate_people(values[:, :1], relief, TESTS, THRESHOLDS, rng)

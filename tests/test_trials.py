@@ -12,7 +12,7 @@ from handhold.errors import StudyError
 from handhold.images import Grid, Volume
 from handhold.regions import average, sphere_cloud, weigh
 from handhold.rundesign import RunDesign
-from handhold.trials import estimate_trials, measure_runs, read_trials
+from handhold.trials import estimate_runs, estimate_trials, measure_runs, read_trials
 
 TR, N = 2.0, 40
 GLM = {"slice_time_ref": 0.5, "min_onset_s": -24}
@@ -152,3 +152,41 @@ def test_each_trial_is_estimated_by_a_model_of_its_own(written, rng):
         beta = np.linalg.lstsq(x, mean, rcond=None)[0][0]
         wanted = 100 * 0.7 * beta / mean.mean()
         assert found["parcels"]["effect"][trial] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_each_run_is_estimated_by_a_model_of_its_own(written, rng):
+    """Against least squares written out, over the mean series of the region."""
+    _, runs, series, mask = written
+    cells = ("alone_threat", "alone_safe")
+    keep = np.ones(N, bool)
+    keep[3] = False
+    matrix = np.hstack([rng.random((N, 2)), np.ones((N, 1))])[keep]
+    design = RunDesign(
+        matrix, (*cells, "constant"), cells, keep, 0.7, matrix[:, :0], ()
+    )
+    cloud = sphere_cloud(np.array([0.0, 0, 0]), 14.0, "set/middle")
+    volume = Volume(np.where(mask > 0, 1.0, np.nan), Grid(AFFINE, SHAPE))
+    wanted = [("alone", "threat"), ("alone", "safe"), ("partner", "threat")]
+    found = estimate_runs(
+        runs, {"sub-01 run-1": design}, wanted, cloud, volume, noise_model="ols"
+    )
+    # the run has no partner: no row
+    assert found[["condition", "cue"]].to_numpy().tolist() == [
+        ["alone", "threat"],
+        ["alone", "safe"],
+    ]
+    weights = weigh(cloud, AFFINE, SHAPE)
+    held = np.where(mask[..., np.newaxis] > 0, series, np.nan)
+    mean = np.array(
+        [
+            average(weights, held[..., t].astype(float), zero_is_missing=False).mean[0]
+            for t in range(N)
+        ]
+    )[keep]
+    beta, residual, *_ = np.linalg.lstsq(matrix, mean, rcond=None)
+    scale = 100 * 0.7 / mean.mean()
+    assert found["effect"].to_numpy() == pytest.approx(scale * beta[:2], rel=1e-3)
+    variance = residual[0] / (len(mean) - 3) * np.diag(np.linalg.inv(matrix.T @ matrix))
+    assert found["variance"].to_numpy() == pytest.approx(
+        scale**2 * variance[:2], rel=1e-2
+    )

@@ -383,7 +383,8 @@ def test_q3_says_which_model_decides_and_how_large_r_could_be():
     bare = answer_regions(table, "aal3", "partner")["reason"]
     assert "Decided by the correlation of the two changes" in bare
     assert (
-        "attenuation (one run per cell) and relief (one rating per condition)" in bare
+        "attenuation (one run per cell, no single trials) and relief (one rating"
+        in bare
     )
     known = {
         "model": "baseline-adjusted",
@@ -474,13 +475,18 @@ def test_power_is_that_of_the_tests_that_were_done():
 @pytest.mark.parametrize("verdict", [FOR, AGAINST, OPEN])
 def test_q4_is_answered_by_the_primary_contrast(verdict):
     row = {"question": "Q4", "contrast": "partner", "verdict": verdict}
-    row |= {"reason": "because", "n": 16, "detectable_r": 0.64}
+    row |= {"reason": "because", "n": 16, "detectable_r": 0.64, "model": "change"}
     other = {**row, "contrast": "stranger", "verdict": FOR}
     found = answer_coupling(pd.DataFrame([other, row]), "partner", "MOR")
     assert found["verdict"] == verdict
     assert found["reason"].startswith("because")
     assert ("n = 16" in found["reason"]) == (verdict == OPEN)
+    assert "since coupling of the alone response and alone score" in found["reason"]
     assert len(found["inputs"]) == 1
+    held = {**row, "model": "baseline-adjusted", "effect": 0.3, "partial_r": -0.2}
+    reason = answer_coupling(pd.DataFrame([held]), "partner", "MOR")["reason"]
+    assert "at equal baselines (coupling of the alone response and alone sc" in reason
+    assert "the bare changes have the other sign" in reason
 
 
 # --- Q5 --------------------------------------------------------------------------------
@@ -586,6 +592,7 @@ OPTIONS = {
 
 def test_every_question_has_an_answer_in_the_words_of_the_study():
     coupling = {"question": "Q4", "contrast": "partner", "verdict": FOR, "reason": "r"}
+    coupling["model"] = "change"
     tests = {
         "Q1": regions([FOR, OPEN]),
         "Q2": correspondence(),
@@ -629,3 +636,52 @@ def test_a_question_that_was_not_asked_says_why():
     assert "ratings" in answers["Q4"]["reason"]
     assert "receptors.panel" in answers["Q5"]["reason"]
     assert not any(item["inputs"] for item in answers.values())
+
+
+# --- Beside the verdicts of Q1 and Q3 ---------------------------------------------------
+
+
+def test_where_some_are_supported_it_is_said_whether_they_differ():
+    table = regions([FOR, OPEN, AGAINST])
+    pairs = pd.DataFrame(
+        [
+            ("aal3", "partner", "vACC", "insula", 0.2, 0.4),
+            ("aal3", "partner", "striatum", "vACC", -0.3, 0.01),
+            ("aal3", "partner", "insula", "striatum", 0.3, 0.001),
+            ("other", "partner", "vACC", "insula", 0.3, 0.001),
+            ("aal3", "stranger", "vACC", "insula", 0.3, 0.001),
+        ],
+        columns=[
+            *("definition", "contrast", "region", "other_region", "effect", "p_fwe"),
+        ],
+    )
+    chosen = {"interaction": pairs, "verdicts": THRESHOLDS}
+    reason = answer_regions(table, "aal3", "partner", **chosen)["reason"]
+    assert "The difference between vACC and striatum (p = .010) is shown" in reason
+    assert "The difference between vACC and insula (p = .400) is not shown" in reason
+    turned = pairs.assign(effect=-pairs["effect"])
+    reason = answer_regions(
+        table, "aal3", "partner", interaction=turned, verdicts=THRESHOLDS
+    )["reason"]
+    assert " is shown" not in reason  # significant, but the other way round
+    nobody = regions([OPEN, OPEN, OPEN])
+    assert (
+        "difference"
+        not in answer_regions(nobody, "aal3", "partner", **chosen)["reason"]
+    )
+
+
+def test_a_verdict_that_depends_on_coverage_says_so():
+    table = regions([FOR, OPEN, OPEN])
+    again = table.assign(
+        verdict=[OPEN, OPEN, FOR],
+        verdict_changes=[True, False, True],
+        n=[20, 16, 21],
+        min_coverage=0.5,
+    )
+    for question, expected in (("Q1", True), ("Q3", False)):
+        reason = answer_regions(
+            table, "aal3", "partner", sensitivity=again.assign(question=question)
+        )["reason"]
+        said = "with cells kept from .50 up, vACC is inconclusive (n = 20), striatum is"
+        assert (said in reason) == expected

@@ -5,6 +5,7 @@ conditions.
 """
 
 from dataclasses import asdict, fields
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ NUMBERS = [
     "bf10_high",
     "detectable_dz",
 ]
+# Those of a difference between two ROIs.
+DIFFERENCE = ["n", "effect", "low", "high", "sd", "statistic", "df", "p_t", "bf10"]
 
 
 def attenuation(response_baseline: NDArray, response_held: NDArray) -> NDArray:
@@ -161,6 +164,88 @@ def assess_attenuation(
             )
         )
     return pd.concat(pieces, ignore_index=True).assign(question="Q1")
+
+
+def assess_interaction(table: pd.DataFrame, tests: dict, rng) -> pd.DataFrame:
+    """Test whether one hypothesised ROI is attenuated more than another, pair by pair.
+
+    That one is significant and another is not does not show that they differ [1]_.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `assess_attenuation`.
+    tests : dict
+        That section of the configuration.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        One row per definition, pair and contrast: n (people with both), effect (mean over
+        people of attenuation in `region` minus that in `other_region`), low, high, sd,
+        statistic, df, p_t, p (sign flips), p_fwe (over the pairs and contrasts of one
+        definition), bf10.
+
+    Notes
+    -----
+    In the unit of the effects, which all regions share: standardised, a region that is merely
+    measured with less noise would seem to be attenuated more.
+
+    References
+    ----------
+    .. [1] Nieuwenhuis, Forstmann & Wagenmakers (2011), Nat. Neurosci. 14(9), 1105-1107.
+    """
+    own = table[table["role"] == "hypothesised"]
+    pieces = []
+    for definition, family in own.groupby("definition", sort=False):
+        wide = family.pivot(
+            index="subject", columns=["contrast", "region"], values="attenuation"
+        )
+        names = [
+            (contrast, *pair)
+            for contrast in family["contrast"].drop_duplicates()
+            for pair in combinations(family["region"].drop_duplicates(), 2)
+        ]
+        if not names:
+            continue
+        values = np.stack(
+            [
+                wide[contrast, one] - wide[contrast, other]
+                for contrast, one, other in names
+            ],
+            axis=1,
+        )
+        flips = flip_signs(values, tests["n_permutations"], rng)
+        rows = [
+            _difference(column[np.isfinite(column)], t, tests)
+            for column, t in zip(values.T, flips.t, strict=True)
+        ]
+        pieces.append(
+            pd.DataFrame(names, columns=["contrast", "region", "other_region"])
+            .join(pd.DataFrame(rows, columns=DIFFERENCE))
+            .assign(
+                definition=definition,
+                p=flips.p,
+                p_fwe=flips.p_fwe,
+                n_permutations=flips.n_permutations,
+                exact=flips.exact,
+            )
+        )
+    columns = ["definition", "region", "other_region", "contrast", *DIFFERENCE]
+    columns += ["p", "p_fwe", "n_permutations", "exact"]
+    if not pieces:
+        return pd.DataFrame(columns=["question", *columns])
+    return pd.concat(pieces, ignore_index=True)[columns].assign(question="Q1")
+
+
+def _difference(values: NDArray, t: float, tests: dict) -> dict:
+    if np.isnan(t):
+        return {"n": len(values)}
+    found = one_sample(values, level=tests["level"], smallest_dz=tests["smallest_dz"])
+    bf10 = ttest_bf10(found.t, found.n, scale=tests["bayes_scale"])
+    renamed = {RENAMED.get(name, name): value for name, value in asdict(found).items()}
+    return {**renamed, "bf10": bf10}
 
 
 def _attenuation_of(

@@ -774,6 +774,21 @@ def list_trials(tidy: dict[tuple, pd.DataFrame]) -> pd.DataFrame:
     return _stack(pieces)
 
 
+def count_repeats(tidy: dict[tuple, pd.DataFrame], cells: list[tuple[str, str]]) -> int:
+    """Count the runs in which everyone has every cell: that of whoever has the fewest.
+
+    `tidy` holds the tidy events of each (subject, session, run), `cells` are (condition, cue).
+    """
+    counts: Counter = Counter()
+    for (subject, _, _), events in tidy.items():
+        held = set(events[["condition", "cue"]].itertuples(index=False, name=None))
+        counts.update((subject, *cell) for cell in cells if cell in held)
+    subjects = {subject for subject, _, _ in tidy}
+    return min(
+        (counts[subject, *cell] for subject in subjects for cell in cells), default=0
+    )
+
+
 def trial_ratings(
     tidy: dict[tuple, pd.DataFrame], *, cue: str | None = "threat"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -187,8 +187,10 @@ def couple_subjects(
 ) -> pd.DataFrame:
     """Correlate each subject's attenuation with binding over the parcels that it covers.
 
-    Returns columns subject, contrast, receptor, n_parcels, r, r_spearman and fisher_z (of
-    the correlation that `method` names); missing for a subject with too few parcels.
+    Returns columns subject, contrast, receptor, n_parcels, r, r_spearman, fisher_z (of the
+    correlation that `method` names) and fisher_z_baseline (the same of the response alone,
+    over the same parcels; missing where the images hold contrasts); missing for a subject
+    with too few parcels.
     """
     pieces = []
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
@@ -208,10 +210,25 @@ def couple_subjects(
                     "r": found["pearson"].r,
                     "r_spearman": found["spearman"].r,
                     "fisher_z": found[method].z,
+                    "fisher_z_baseline": _couple_baseline(
+                        attenuation, contrast, own, ranked=method == "spearman"
+                    ),
                 }
             )
         )
     return pd.concat(pieces, ignore_index=True)
+
+
+def _couple_baseline(
+    attenuation: pd.DataFrame, contrast: str, own: pd.DataFrame, *, ranked: bool
+) -> NDArray | float:
+    """Return the Fisher z of each subject's response alone with binding; nan if not known."""
+    if "response_baseline" not in attenuation:
+        return np.nan
+    alone = arrange_subjects(attenuation, contrast, own["region"], "response_baseline")
+    if np.isnan(alone).all():
+        return np.nan
+    return couple(alone, own["binding"], own["structure"], ranked=ranked).z
 
 
 def assess_specificity(
@@ -512,11 +529,14 @@ def judge_parcels(
 
 
 def arrange_subjects(
-    attenuation: pd.DataFrame, contrast: str, regions: pd.Series
+    attenuation: pd.DataFrame,
+    contrast: str,
+    regions: pd.Series,
+    values: str = "attenuation",
 ) -> NDArray:
     """Arrange attenuation of one contrast as (n_subjects, n_parcels), subjects as they come."""
     own = attenuation[attenuation["contrast"] == contrast]
-    wide = own.pivot(index="subject", columns="region", values="attenuation")
+    wide = own.pivot(index="subject", columns="region", values=values)
     subjects = attenuation["subject"].drop_duplicates()
     return wide.loc[subjects, regions].to_numpy()
 

@@ -12,6 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from handhold.attenuation import attenuate_repeats
+from handhold.coverage import gate
+from handhold.ratings import relief
+
 # Fewer people give an interval that says nothing.
 MINIMUM_SUBJECTS = 6
 REGION = ["definition", "region", "hemisphere", "role"]
@@ -151,8 +155,98 @@ def disattenuate(r: float, *reliabilities: float) -> float:
     return r / ceiling(*reliabilities)
 
 
+def name_rois(table: pd.DataFrame, definitions: pd.DataFrame) -> pd.DataFrame:
+    """Replace region (definition/region) by the columns that name a ROI."""
+    names = table["region"].str.split("/", n=1, expand=True)
+    table = table.assign(definition=names[0], region=names[1])
+    return table.merge(definitions[REGION].dropna(), on=REGION[:2])
+
+
+def repeat_attenuation(
+    effects: pd.DataFrame,
+    definitions: pd.DataFrame,
+    contrasts: list[dict],
+    basis: str,
+    min_coverage: float,
+) -> pd.DataFrame:
+    """Attenuate as often as `basis` allows: images (regions/rois.tsv), runs or trials.
+
+    `min_coverage` gates runs; images and trials are gated already.
+    """
+    if basis == "runs":
+        return repeat_runs(gate(effects, min_coverage), definitions, contrasts)
+    if basis == "trials":
+        return halve_trials(effects, definitions, contrasts)
+    return attenuate_repeats(effects, contrasts, REGION)
+
+
+def repeat_runs(
+    effects: pd.DataFrame, definitions: pd.DataFrame, contrasts: list[dict]
+) -> pd.DataFrame:
+    """Attenuate the runs by themselves (`trials.estimate_runs`, with column excluded)."""
+    own = name_rois(effects, definitions)
+    order = own["session"].fillna("") + "/" + own["run"].fillna("")
+    own = own.assign(run=order, contrast=None)
+    return attenuate_repeats(own, contrasts, REGION)
+
+
+def halve_trials(
+    trials: pd.DataFrame, definitions: pd.DataFrame, contrasts: list[dict]
+) -> pd.DataFrame:
+    """Attenuate the odd and the even trials of each cell by themselves.
+
+    `trials` are those of `trials.estimate_trials`, with column excluded; trials without an
+    estimate are passed over. Halves of one run share its noise, so that their reliability is
+    that within an occasion, and too high for one over occasions.
+    """
+    own = name_rois(_alternate(trials.dropna(subset=["effect"])), definitions)
+    keys = ["subject", *REGION, "condition", "cue", "half"]
+    halves = own.groupby(keys, sort=False).agg(
+        effect=("effect", "mean"), excluded=("excluded", "any")
+    )
+    halves = halves.reset_index().rename(columns={"half": "run"})
+    halves = halves.assign(contrast=None, variance=np.nan)
+    return attenuate_repeats(halves, contrasts, REGION)
+
+
+def halve_ratings(
+    trials: pd.DataFrame, contrasts: list[dict], *, cue: str, higher_is: str
+) -> pd.DataFrame:
+    """Return relief by the odd and by the even rated trials: subject, contrast, repeat, relief.
+
+    `trials` as for `halve_trials`, `cue` and `higher_is` as in the section `ratings`.
+    """
+    one = trials[trials["region"] == trials["region"].iloc[0]]
+    one = one if cue == "both" else one[one["cue"] == cue]
+    own = _alternate(one.dropna(subset=["rating"]))
+    wide = (
+        own.groupby(["subject", "half", "condition"], sort=False)["rating"]
+        .mean()
+        .unstack("condition")
+    )
+    pieces = [
+        relief(wide[contrast["baseline"]], wide[contrast["held"]], higher_is)
+        .rename("relief")
+        .reset_index()
+        .rename(columns={"half": "repeat"})
+        .assign(contrast=contrast["name"])
+        for contrast in contrasts
+    ]
+    return pd.concat(pieces, ignore_index=True)
+
+
+def _alternate(trials: pd.DataFrame) -> pd.DataFrame:
+    """Deal the trials of each person, region and cell to halves 1, 2, 1, 2, ... in their order."""
+    ordered = trials.sort_values(["session", "run", "onset"], kind="stable")
+    cells = ordered.groupby(["subject", "region", "condition", "cue"])
+    return ordered.assign(half=cells.cumcount() % 2 + 1)
+
+
 def assess_reliability(
-    attenuation: pd.DataFrame, relief: pd.DataFrame | None, level: float
+    attenuation: pd.DataFrame,
+    relief: pd.DataFrame | None,
+    level: float,
+    basis: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """Estimate the reliability of attenuation, ROI by ROI, and of relief.
 
@@ -165,20 +259,23 @@ def assess_reliability(
         Columns subject, contrast, repeat and relief; None in a study without ratings.
     level : float
         Level of the intervals.
+    basis : dict of str to str, optional
+        What the repeats of each measure are: images, runs, trials (odd and even) or ratings.
 
     Returns
     -------
     DataFrame
         One row per ROI and contrast, measure attenuation, then one per contrast, measure
-        relief: n, n_repeats, icc, reliability, low, high, which are missing where nothing
-        was repeated.
+        relief: basis, n, n_repeats, icc, reliability, low, high, which are missing where
+        nothing was repeated.
     """
     pieces = [_of_groups(attenuation, "attenuation", [*REGION, "contrast"], level)]
     if relief is not None:
         pieces.append(_of_groups(relief, "relief", ["contrast"], level))
-    return pd.concat(pieces, ignore_index=True)[
-        ["measure", *REGION, "contrast", *COLUMNS]
-    ]
+    table = pd.concat(pieces, ignore_index=True)
+    given = table["measure"].map(basis or {})
+    table = table.assign(basis=given.where(table["n_repeats"] > 1))
+    return table[["measure", *REGION, "contrast", "basis", *COLUMNS]]
 
 
 def _of_groups(

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 from urllib.parse import quote
 
 import jinja2
@@ -48,8 +49,8 @@ SHOWN = {
         "bf10_partial ceiling verdict"
     ),
     "Q4": (
-        "receptor contrast n effect interval spearman skipped p bf10 loo_low loo_high "
-        "detectable_r verdict"
+        "receptor contrast n effect interval spearman skipped p bf10 partial_r "
+        "partial_interval p_partial bf10_partial loo_low loo_high detectable_r verdict"
     ),
     "Q5": (
         "label contrast n_parcels effect null_band p_fwe p_fwe_moran p_fwe_variogram "
@@ -70,7 +71,9 @@ OF_REGRESSORS = (
 OPTIONAL = {
     *("session", "run", "definition", "contrast"),
     # of studies that have no baselines
-    *("partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"),
+    *("partial_r", "partial_interval", "p_partial", "p_partial_fwe", "bf10_partial"),
+    # of tests that every row could be given
+    "refused",
 }
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
@@ -79,8 +82,71 @@ ON_CARDS = {
         "region effect interval p_fwe bf10 partial_r partial_interval p_partial_fwe "
         "bf10_partial"
     ),
-    "Q4": "effect interval p bf10",
+    "Q4": "effect interval p bf10 partial_r partial_interval p_partial bf10_partial",
     "Q5": "n_parcels effect null_band p_fwe",
+}
+
+
+class Beside(NamedTuple):
+    """A table below that of a question's own tests: where, what it says, what is shown of it."""
+
+    path: str
+    heading: str
+    note: str
+    columns: str
+    labels: Mapping[str, str]
+
+
+COVERAGE = Beside(
+    "tests/sensitivity",
+    "With regions that are covered less",
+    "The same tests with cells kept from a lower coverage up (regions.sensitivity_coverage); "
+    "no verdict rests on them.",
+    "definition region role contrast min_coverage n effect p_fwe bf10 verdict verdict_before",
+    {"effect": "Effect", "verdict_before": "Verdict above"},
+)
+BESIDE = {
+    "Q1": (
+        Beside(
+            "tests/interaction",
+            "Here but not there: differences between ROIs",
+            "Attenuation in the first ROI minus that in the second, in the unit of the effects, "
+            "over the same people. p by sign flips, family-wise over pairs and contrasts. That one "
+            "ROI is supported and another is not does not show that they differ; this does.",
+            "definition region other_region contrast n effect interval p_fwe bf10",
+            {"effect": "Difference", "region": "ROI", "other_region": "Other ROI"},
+        ),
+        COVERAGE,
+    ),
+    "Q3": (
+        Beside(
+            "tests/within",
+            "Within people: is a calmer trial rated less unpleasant?",
+            "Slope of unpleasantness on the effect of single threat trials, in points per unit of "
+            "the effect; above 0, a calmer trial of the same person is rated less unpleasant. "
+            "Runs and a trend over the run are taken out person by person, so that neither the "
+            "hand nor time makes a slope. Mixed model with Satterthwaite's df; p (FWE) by flipping "
+            "the signs of people's own slopes, over ROIs. The slope between people is beside "
+            "it. Single trials are estimated with noise, which draws a slope towards 0.",
+            "region contrast n n_trials effect interval df p_t p_fwe between between_interval "
+            "icc_effect icc_rating n_left_out verdict reason",
+            {"effect": "Slope within", "p_t": "p (mixed model)"},
+        ),
+        Beside(
+            "tests/mediation",
+            "Within people: how much of relief goes along with the calmer trials?",
+            "Mediation over trials (1-1-1), averaged over people: a, by how much the hand lowers "
+            "the effect; b, points of unpleasantness per unit of effect at equal condition; total, "
+            "by how much it lowers unpleasantness = direct + indirect (a times b, person by "
+            "person). Intervals resample people; p (FWE) is of the indirect part. Not causal: "
+            "neither the response nor the rating was assigned, and whatever moves both "
+            "looks the same.",
+            "region contrast n n_trials a b direct total indirect indirect_interval p_fwe "
+            "n_left_out refused",
+            {},
+        ),
+        COVERAGE,
+    ),
 }
 NULL_BAND = {"null_band": "Middle 95 % of null"}
 HEADINGS = {
@@ -118,7 +184,8 @@ def render(
     ----------
     study : mapping
         title (str) and, where known: study, source, unit, act (str; what is to lower the
-        response), config (str, resolved YAML), simulated and
+        response), no_trials (str, why trials were not followed within people), config (str,
+        resolved YAML), simulated and
         contrast_only (bool), modelled_maps (list of names), versions (name to version), inputs
         (list of {path, sha256}), citations (list of {what, citation, licence}).
     results : mapping of str to DataFrame
@@ -179,6 +246,7 @@ _STUDY = {
     "simulated": False,
     "contrast_only": False,
     "modelled_maps": [],
+    "no_trials": "",
 }
 
 
@@ -262,6 +330,29 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
         "numbers": _html(rows[columns], name) if columns and len(rows) else None,
         "figures": _figures(name, figures),
         "table": _tests_table(name, results) if verdict != "not run" else None,
+        "beside": [_beside(each, name, results) for each in BESIDE.get(name, ())],
+    }
+
+
+def _beside(beside: Beside, name: str, results: Mapping) -> dict | None:
+    """Render a table below a question's own; None where the study has none."""
+    if beside.path not in results:
+        return None
+    table = results[beside.path]
+    if "question" in table:
+        table = table[table["question"] == name]
+    # Q3 in sensitivity.tsv are correlations; slopes and differences are not
+    kind = name if beside is COVERAGE else ""
+    table = _with_intervals(table, kind)
+    shown = table[_present(beside.columns, table)]
+    html = tables.to_html(shown, labels=beside.labels, question=kind)
+    return {
+        "heading": beside.heading,
+        "note": beside.note,
+        "html": Markup(html) if len(table) else None,
+        "caption": beside.heading,
+        "path": f"{beside.path}.tsv",
+        "link": _link(beside.path),
     }
 
 
@@ -296,6 +387,8 @@ def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
         ("interval", "low", "high", kind),
         ("interval", "mean_r_low", "mean_r_high", kind),
         ("partial_interval", "partial_low", "partial_high", "r"),
+        ("between_interval", "between_low", "between_high", "effect"),
+        ("indirect_interval", "indirect_low", "indirect_high", "effect"),
         ("null_band", "null_low", "null_high", "r"),
     ):
         if {low, high} <= {*tests.columns}:

@@ -23,6 +23,7 @@ from handhold.simulate import (
     simulate_effects,
     simulate_events,
     stream,
+    trial_sizes,
 )
 
 # SPM's canonical response: shapes of the gamma densities of the response and of its
@@ -193,6 +194,15 @@ def _responses(
         rows = events[events["trial_type"] == name]
         course = respond(rows["onset"].to_numpy(), rows["duration"].to_numpy(), times)
         courses.append(course / peak_response())
+    if cohort.trial_sd:
+        rows = events[events["trial_type"] == "threat"].to_dict("records")
+        sizes = trial_sizes(cohort, index, block_order(index).index(condition) + 1)
+        course = sum(
+            size * respond([row["onset"]], [row["duration"]], times)
+            for size, row in zip(sizes, rows, strict=True)
+        )
+        courses.append(course / peak_response())
+        maps["trials"] = cohort.trial_sd * template.tissue * template.response
     return np.stack(courses, axis=1), np.stack(list(maps.values()))
 
 

@@ -60,7 +60,9 @@ DEEPEST_DROPOUT = 0.95
 SHUFFLED_TOGETHER = 4
 
 # One random stream per purpose; a key holds the subject and the run where there is one.
-_REGIONAL, _TRAIT, _RESPONSE, _RELIEF, _OWN, _DROPOUT, _ERROR, _EVENTS = range(8)
+_REGIONAL, _TRAIT, _RESPONSE, _RELIEF, _OWN, _DROPOUT, _ERROR, _EVENTS, _TRIAL = range(
+    9
+)
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,11 @@ class Cohort:
     ratings : {'block', 'trial'}
         One rating at the end of each block, or one after each threat trial; the mean of the
         latter is as reliable as the former.
+    trial_sd : float
+        Standard deviation over the threat trials of a block of the size of the response, as a
+        share of the typical response alone.
+    trial_bond : float
+        Points by which a trial is rated more unpleasant per standard deviation of that size.
     protocol : Protocol
     noise : Noise
 
@@ -276,6 +283,8 @@ class Cohort:
     relief_sd: float = 10.0
     rating_reliability: float = 0.9
     ratings: str = "block"
+    trial_sd: float = 0.0
+    trial_bond: float = 0.0
     protocol: Protocol = field(default_factory=Protocol)
     noise: Noise = field(default_factory=Noise)
 
@@ -293,7 +302,7 @@ class Cohort:
     def _conditions(self) -> list[tuple[str, bool, str]]:
         """Return what must hold: name of a parameter, whether it does, in words."""
         not_negative = ["seed", "spread", "regional_sd", "idiosyncratic_sd"]
-        not_negative += ["smoothness_mm", "relief_sd"]
+        not_negative += ["smoothness_mm", "relief_sd", "trial_sd", "trial_bond"]
         return [
             ("n_subjects", self.n_subjects >= 1, "at least 1"),
             ("voxel_size_mm", self.voxel_size_mm >= 1, "at least 1 mm"),
@@ -304,6 +313,11 @@ class Cohort:
                 "above 0 and at most 1",
             ),
             ("ratings", self.ratings in ("block", "trial"), "block or trial"),
+            (
+                "trial_bond",
+                self.trial_bond == 0 or self.ratings == "trial",
+                "0 where ratings are per block",
+            ),
             *((name, getattr(self, name) >= 0, "0 or more") for name in not_negative),
         ]
 
@@ -669,8 +683,19 @@ def _trial_ratings(cohort: Cohort, index: int, run: int) -> NDArray:
         return np.full(n, np.nan)
     true = _feel(cohort, index)[block_order(index)[run - 1]]
     errors = stream(cohort, _ERROR, index, run).standard_normal(n)
-    sd = cohort.rating_error_sd() * np.sqrt(n)
-    return np.array([_on_scale(true + sd * error) for error in errors])
+    moved = cohort.rating_error_sd() * np.sqrt(n) * errors
+    moved += cohort.trial_bond * trial_sizes(cohort, index, run)
+    return np.array([_on_scale(true + each) for each in moved])
+
+
+def trial_sizes(cohort: Cohort, index: int, run: int) -> NDArray:
+    """Return how strongly a subject responds to each threat trial of a run.
+
+    Shape (n_trials,), in their order; standard normal less their mean, so that the cell's effect
+    and the block's mean rating are as planted.
+    """
+    drawn = stream(cohort, _TRIAL, index, run).standard_normal(cohort.protocol.n_trials)
+    return drawn - drawn.mean()
 
 
 def _feel(cohort: Cohort, index: int) -> dict[str, float]:

@@ -61,7 +61,8 @@ class Source:
 
     `config` with full paths and every section that later rules read; `manifest` of the images;
     `runs` of BOLD (none where the images are given); `ratings`, the table of ratings as far as
-    it exists yet; `simulated`, the files that have to be simulated first.
+    it exists yet; `simulated`, the files that have to be simulated first; `n_repeats`, the runs
+    in which everyone has every cell.
     """
 
     config: dict
@@ -69,6 +70,7 @@ class Source:
     runs: pd.DataFrame
     ratings: pd.DataFrame | None
     simulated: Simulated | None = None
+    n_repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Study:
     map, the target
     first, column path added; `rated`, the contrasts that have ratings; `atlas_files`, what the
     regions are read from; `atlas_citations`, what the page says of them (what, citation,
-    licence).
+    licence); `n_repeats`, the runs in which everyone has every cell.
     """
 
     resolved: dict
@@ -94,6 +96,7 @@ class Study:
     rated: tuple[str, ...]
     atlas_files: list[str]
     atlas_citations: list[dict[str, str]]
+    n_repeats: int = 1
 
     @property
     def labels(self) -> dict[str, str]:
@@ -138,6 +141,33 @@ class Study:
     def rated_by_trial(self) -> bool:
         """Whether the ratings stand in the events."""
         return "events" in self.config.get("ratings", {})
+
+    @property
+    def basis(self) -> dict[str, str]:
+        """What is repeated, so that its reliability can be known: by measure.
+
+        Attenuation: runs where every cell has several, else the halves of single trials (of
+        one occasion), else the images that are given. Relief: the same halves of ratings of
+        trials, else what the table of ratings repeats.
+        """
+        halves = not self.runs.empty and self.config["glm"]["single_trials"]
+        attenuation = "trials" if halves else "images"
+        if self.n_repeats > 1:
+            attenuation = "runs"
+        rated = attenuation == "trials" and self.rated_by_trial
+        return {"attenuation": attenuation, "relief": "trials" if rated else "ratings"}
+
+    @property
+    def no_trials(self) -> str:
+        """Why trials cannot be followed within people, with the key to set; nothing if they can."""
+        if self.runs.empty:
+            return "the images hold no single trials (source maps)"
+        if "rating" not in self.config["events"] or "ratings" not in self.config:
+            key = "simulate.ratings: trial" if self.simulated else "events.rating"
+            return f"no trial has a rating of its own ({key})"
+        if not self.config["glm"]["single_trials"]:
+            return "single trials were not estimated (glm.single_trials)"
+        return ""
 
     @property
     def grid(self) -> str:
@@ -228,6 +258,7 @@ def open_study(config: dict) -> Study:
         rated,
         files,
         citations,
+        source.n_repeats,
     )
     for path in study.distances:
         read_table(path, "nulls.distances")
@@ -259,13 +290,16 @@ def _open_bids(config: dict, folder: str) -> Source:
     )
     excluded = [index.excluded, incomplete, _not_analysed(trials, config["contrasts"])]
     manifest = sources.Manifest(_effects(config, folder, runs), _stack(excluded))
+    kept = {key: trials.runs[key] for key in events.run_keys(runs)}
+    n_repeats = events.count_repeats(kept, sources.cells_of(config["contrasts"]))
     if "events" in config.get("ratings", {}):
-        kept = {key: trials.runs[key] for key in events.run_keys(runs)}
         means, _ = events.trial_ratings(kept, cue=rated_cue(config["ratings"]))
         given = means.assign(rating=means["rating"].map(str, na_action="ignore"))
-        return Source(_with_rated_trials(config, folder), manifest, runs, given)
+        rated = _with_rated_trials(config, folder)
+        return Source(rated, manifest, runs, given, n_repeats=n_repeats)
     config = _rooted(config, "ratings")
-    return Source(config, manifest, runs, _ratings_table(config))
+    given = _ratings_table(config)
+    return Source(config, manifest, runs, given, n_repeats=n_repeats)
 
 
 def read_runs(runs: pd.DataFrame) -> dict[tuple, pd.DataFrame]:

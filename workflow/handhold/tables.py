@@ -28,7 +28,7 @@ CORRELATIONS = {
     *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
     *("partial_r", "partial_low", "partial_high", "percentage_bend", "disattenuated"),
     *("icc", "reliability", "reliability_attenuation", "reliability_relief", "ceiling"),
-    "largest_r_motion",
+    *("largest_r_motion", "icc_effect", "icc_rating"),
 }
 EFFECTS = {
     *("effect", "low", "high", "sd", "statistic", "bf10", "variance", "tsnr", "vif"),
@@ -38,9 +38,16 @@ EFFECTS = {
     "total_duration",
     *("bf10_low", "bf10_high", "bf10_partial", "bf10_partial_low", "bf10_partial_high"),
     *("max_cook", "response_baseline"),
+    *("between", "between_low", "between_high", "covariance"),
+    *(
+        f"{path}{bound}"
+        for path in ("a", "b", "direct", "total", "indirect")
+        for bound in ("", "_low", "_high")
+    ),
 }
 # Two bounds in one cell, as text that `interval` made.
 INTERVALS = {"interval", "null_band", "partial_interval", "bf10_range"}
+INTERVALS |= {"between_interval", "indirect_interval"}
 # The tests of these questions estimate a correlation; Q1 estimates a mean.
 CORRELATION_QUESTIONS = {"Q2", "Q3", "Q4", "Q5"}
 
@@ -90,6 +97,14 @@ LABELS = {
     "reliability_attenuation": "Reliability of attenuation",
     "reliability_relief": "Reliability of relief",
     "icc": "ICC",
+    "icc_effect": "ICC of effect",
+    "icc_rating": "ICC of rating",
+    "between": "Slope between people",
+    "between_interval": "its 95 % interval",
+    "indirect": "Indirect (a b)",
+    "indirect_interval": "its 95 % interval",
+    "n_trials": "Trials",
+    "n_left_out": "People left out",
     "r_overall": "r overall",
     "r_with_target": "r with target",
     "r_with_y": "r with y axis",

@@ -133,9 +133,29 @@ def assess_coupling(
 ) -> pd.DataFrame:
     """Correlate each person's coupling (Fisher z with the receptor map) with relief (Q4).
 
-    `coupling` has columns subject, contrast, receptor and fisher_z; returns one row per
-    contrast that has ratings. `reliability` is as in `assess_tracking`; that of coupling
-    itself is not known, so that the ceiling is that of relief alone.
+    Parameters
+    ----------
+    coupling : DataFrame
+        Columns subject, contrast, receptor, fisher_z and, where the cells are known,
+        fisher_z_baseline (coupling of the response alone).
+    relief, tests, verdicts, rng
+        As `assess_tracking`.
+    reliability : DataFrame, optional
+        As `assess_tracking`. That of coupling itself is not known: halves of the parcels are
+        no repeats of the occasion. The ceiling is that of relief alone.
+
+    Returns
+    -------
+    DataFrame
+        One row per contrast that has ratings; `model` as in `assess_tracking`.
+
+    Notes
+    -----
+    Attenuation is taken from the response alone, so that its coupling is bound to that of the
+    response alone as a change is to its baseline; relief is bound to the alone score. A bond
+    between these two alone makes coupling and relief correlate, hence the same
+    baseline-adjusted model as in Q3, with the coupling of the response alone and the alone
+    score as covariates.
     """
     pieces = []
     for contrast, own in coupling.groupby("contrast", sort=False):
@@ -143,8 +163,25 @@ def assess_coupling(
         if paired.empty:
             continue
         z, felt = paired[["fisher_z"]].to_numpy(), paired["relief"].to_numpy()
+        # Draws of its own: the numbers of the change scores do not depend on baselines.
+        adjusting = rng.spawn(1)[0]
         rows = correlate_people(z, felt, tests, verdicts, rng, list(paired["subject"]))
-        pieces.append(rows.assign(contrast=contrast, receptor=own["receptor"].iloc[0]))
+        known = paired.reindex(columns=["baseline", "fisher_z_baseline"]).astype(float)
+        bare = known["baseline"].isna().any() or known["fisher_z_baseline"].isna().all()
+        if bare:
+            adjusted = pd.DataFrame(columns=[*PARTIAL, "p_partial", "p_partial_fwe"])
+        else:
+            covariates = known.to_numpy()[..., np.newaxis]
+            adjusted = correlate_at_equal_baselines(
+                z, felt, covariates, tests, adjusting
+            )
+        pieces.append(
+            rows.join(adjusted.astype(float)).assign(
+                contrast=contrast,
+                receptor=own["receptor"].iloc[0],
+                model=CHANGE if bare else ADJUSTED,
+            )
+        )
     found = pd.concat(pieces, ignore_index=True).assign(question="Q4")
     return _with_ceiling(found, reliability)
 

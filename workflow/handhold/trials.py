@@ -1,4 +1,4 @@
-"""The trials of runs: read from their events, and the response to each alone."""
+"""The trials of runs, and the response to each trial, or of each run, region by region."""
 
 import numpy as np
 import pandas as pd
@@ -158,6 +158,79 @@ def estimate_trials(
         kind: table[table["region"].isin(each.names)].reset_index(drop=True)
         for kind, each in clouds.items()
     }
+
+
+def estimate_runs(
+    runs: pd.DataFrame,
+    designs: dict[str, RunDesign],
+    cells: list[tuple[str, str]],
+    cloud: Cloud,
+    effect: Volume,
+    noise_model: str,
+) -> pd.DataFrame:
+    """Estimate the cells of every single run in every region of one subject.
+
+    Parameters
+    ----------
+    runs, designs, effect
+        As `estimate_trials`; designs without regressors of single trials will do.
+    cells : list of (condition, cue)
+    cloud : Cloud
+    noise_model : {'ar1', 'ols'}
+
+    Returns
+    -------
+    DataFrame
+        Long: subject, session, run, condition, cue, region, effect (% signal change),
+        variance (its square), coverage; a cell that a run lacks has no row.
+
+    Raises
+    ------
+    StudyError
+        As `estimate_trials`.
+    """
+    weights = weigh(cloud, effect.grid.affine, effect.grid.shape)
+    coverage = average(weights, effect.values, zero_is_missing=False).coverage
+    pieces = []
+    for (subject, session, run), row in zip(
+        run_keys(runs), runs.to_dict("records"), strict=True
+    ):
+        name = run_name(row)
+        bold = read_bold(row["bold"], row["mask"], name)
+        require_length(bold.n_volumes, designs[name], name)
+        series = region_series(bold, weights, np.isfinite(effect.values[bold.mask]))
+        here = [cell for cell in cells if "_".join(cell) in designs[name].cells]
+        fit = _fit_cells(series[designs[name].keep], designs[name], here, noise_model)
+        for (condition, cue), own, variance in zip(here, *fit, strict=True):
+            piece = pd.DataFrame({"region": cloud.names, "effect": own})
+            pieces.append(
+                piece.assign(
+                    **{"subject": subject, "session": session, "run": run},
+                    **{"condition": condition, "cue": cue, "variance": variance},
+                    coverage=coverage,
+                )
+            )
+    return pd.concat(pieces, ignore_index=True)
+
+
+def _fit_cells(
+    series: NDArray, design: RunDesign, cells: list[tuple[str, str]], noise_model: str
+) -> tuple[NDArray, NDArray]:
+    """Return effect and variance (n_cells, n_regions) in % signal change."""
+    wanted = [[column == "_".join(cell) for column in design.columns] for cell in cells]
+    measured = np.isfinite(series).all(axis=0)
+    values = series[:, measured].astype(np.float32)
+    fit = glm.fit_run(
+        lambda regions: values[:, regions].copy(),
+        values.shape[1],
+        design.matrix,
+        np.array(wanted, float),
+        noise_model=noise_model,
+    )
+    fit = glm.percent_signal_change(fit, design.peak)
+    effect, variance = np.full((2, len(cells), series.shape[1]), np.nan)
+    effect[:, measured], variance[:, measured] = fit.effect, fit.variance
+    return effect, variance
 
 
 def _fit_trials(series: NDArray, design: RunDesign) -> NDArray:

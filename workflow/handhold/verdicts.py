@@ -140,12 +140,23 @@ def _chance_matters(row: dict, p: str, thresholds: dict) -> str:
 
 
 def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
-    """Add verdict and reason to the table of Q3; each row is judged by the model it names.
+    """Add verdict and reason to the table of Q3 or Q4; each row is judged by the model it names.
 
     Where both baselines are known, the baseline-adjusted model decides: a change is bound to
     its own baseline, so that two changes can correlate when only their baselines do. Else
     the correlation of the changes has to, and the reason says so.
     """
+    judged = judge_rows(decided_by(table), "p_fwe", thresholds)
+    which = np.where(
+        table["model"] == ADJUSTED,
+        " (at equal baselines)",
+        " (changes, baselines not held)",
+    )
+    return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
+
+
+def decided_by(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the numbers of the model that decides Q3 (or Q4) in place of those of the changes."""
     adjusted = table["model"] == ADJUSTED
     deciding = {
         "effect": "partial_r",
@@ -154,17 +165,19 @@ def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
         "bf10_low": "bf10_partial_low",
         "bf10_high": "bf10_partial_high",
     }
-    read = table.assign(
+    return table.assign(
         **{
             plain: table[plain].where(~adjusted, table[partial])
             for plain, partial in deciding.items()
         }
     )
-    judged = judge_rows(read, "p_fwe", thresholds)
-    which = np.where(
-        adjusted, " (at equal baselines)", " (changes, baselines not held)"
-    )
-    return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
+
+
+def judge_within(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
+    """Add verdict and reason to the table of slopes within people; refused models say why."""
+    judged = judge_rows(table, "p_fwe", thresholds)
+    refused = judged["refused"]
+    return judged.assign(reason=judged["reason"].where(refused.isna(), refused))
 
 
 def judge_correspondence(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
@@ -212,6 +225,8 @@ def answer(
     label: str,
     act: str,
     verdicts: dict,
+    sensitivity: pd.DataFrame | None = None,
+    interaction: pd.DataFrame | None = None,
 ) -> dict:
     """Answer every question from its table of tests; content of verdicts.json.
 
@@ -226,11 +241,17 @@ def answer(
         What is to lower the response, as the config names it (holding).
     verdicts : dict
         That section of the configuration.
+    sensitivity, interaction : DataFrame, optional
+        Q1 and Q3 at another coverage, and the differences between ROIs in Q1: named in the
+        reasons, and without a say in the verdicts.
     """
+    beside = {"sensitivity": sensitivity, "verdicts": verdicts}
     answers = {
-        "Q1": lambda table: answer_regions(table, definition, contrast),
+        "Q1": lambda table: answer_regions(
+            table, definition, contrast, interaction=interaction, **beside
+        ),
         "Q2": lambda table: answer_correspondence(table, method, contrast, label),
-        "Q3": lambda table: answer_regions(table, definition, contrast),
+        "Q3": lambda table: answer_regions(table, definition, contrast, **beside),
         "Q4": lambda table: answer_coupling(table, contrast, label),
         "Q5": lambda table: answer_specificity(table, contrast, found["Q2"], verdicts),
     }
@@ -255,11 +276,20 @@ def answer(
     }
 
 
-def answer_regions(table: pd.DataFrame, definition: str, contrast: str) -> dict:
+def answer_regions(
+    table: pd.DataFrame,
+    definition: str,
+    contrast: str,
+    *,
+    sensitivity: pd.DataFrame | None = None,
+    interaction: pd.DataFrame | None = None,
+    verdicts: dict | None = None,
+) -> dict:
     """Answer Q1 or Q3 from the hypothesised ROIs of the primary definition and contrast.
 
     Supported if any ROI is (family-wise p), evidence against if every ROI is; a ROI that gets
-    another verdict under another definition is named.
+    another verdict under another definition or at another coverage (`sensitivity`) is named,
+    and where some ROIs are supported and some are not, whether they differ (`interaction`).
     """
     question = table["question"].iloc[0]
     own = table[(table["role"] == "hypothesised") & (table["contrast"] == contrast)]
@@ -283,6 +313,10 @@ def answer_regions(table: pd.DataFrame, definition: str, contrast: str) -> dict:
     fragile = primary[primary["reason"].str.contains("another width of the prior")]
     if len(fragile):
         reason += f". Depends on the width of the prior: {', '.join(fragile['region'])}"
+    if sensitivity is not None:
+        reason += _uncovered(sensitivity, question, definition, contrast)
+    if interaction is not None:
+        reason += _here_not_there(interaction, definition, contrast, found, verdicts)
     if question == "Q3":
         reason += f". {_model(primary)}. {_ceiling(primary)}"
     if verdict == INCONCLUSIVE:
@@ -331,7 +365,7 @@ def answer_coupling(table: pd.DataFrame, contrast: str, label: str) -> dict:
         "report more relief.",
         INCONCLUSIVE: f"Whether closeness to {label} binding goes with relief is open.",
     }[row["verdict"]]
-    reason = row["reason"]
+    reason = f"{row['reason']}. {_model(own, 'coupling of the alone response')}"
     if row["verdict"] == INCONCLUSIVE:
         reason += f". {_power(own, 'Q4')}"
     return _answer("Q4", row["verdict"], sentence, reason, own)
@@ -426,21 +460,71 @@ def _torn(own: pd.DataFrame, primary: pd.DataFrame) -> list[str]:
     ]
 
 
-def _model(rows: pd.DataFrame) -> str:
-    """Say which model of Q3 decides, why, and where the other would say otherwise."""
+def _uncovered(
+    sensitivity: pd.DataFrame, question: str, definition: str, contrast: str
+) -> str:
+    """Name the ROIs whose verdict is another with cells kept from another coverage up."""
+    own = sensitivity[
+        sensitivity["verdict_changes"]
+        & (sensitivity["question"] == question)
+        & (sensitivity["definition"] == definition)
+        & (sensitivity["role"] == "hypothesised")
+        & (sensitivity["contrast"] == contrast)
+    ]
+    if own.empty:
+        return ""
+    listed = ", ".join(
+        f"{row.region} is {row.verdict} (n = {row.n})" for row in own.itertuples()
+    )
+    least = _share(own["min_coverage"].iloc[0])
+    return f". Depends on coverage: with cells kept from {least} up, {listed}"
+
+
+def _here_not_there(
+    interaction: pd.DataFrame,
+    definition: str,
+    contrast: str,
+    found: dict[str, list[str]],
+    verdicts: dict,
+) -> str:
+    """Say whether supported ROIs attenuate more than the others: two p values do not tell."""
+    others = [*found[AGAINST], *found[INCONCLUSIVE]]
+    own = interaction[
+        (interaction["definition"] == definition)
+        & (interaction["contrast"] == contrast)
+    ]
+    told = {True: [], False: []}
+    for row in own.itertuples():
+        for here, there, effect in (
+            (row.region, row.other_region, row.effect),
+            (row.other_region, row.region, -row.effect),
+        ):
+            if here in found[SUPPORTED] and there in others:
+                shown = effect > 0 and row.p_fwe <= verdicts["alpha"]
+                told[shown].append(f"{here} and {there} ({_p(row.p_fwe)})")
+    return "".join(
+        f". The difference between {', '.join(pairs)} is {'' if shown else 'not '}shown"
+        for shown, pairs in told.items()
+        if pairs
+    )
+
+
+def _model(rows: pd.DataFrame, baseline: str = "alone response") -> str:
+    """Say which model of Q3 or Q4 decides, why, and where the other would say otherwise."""
     if (rows["model"] != ADJUSTED).all():
         return (
-            "Decided by the correlation of the two changes, since alone response and alone "
+            f"Decided by the correlation of the two changes, since {baseline} and alone "
             "score are not both known: a bond between baselines alone could bring it about"
         )
     text = (
-        "Decided at equal baselines (alone response and alone score held constant), since a "
+        f"Decided at equal baselines ({baseline} and alone score held constant), since a "
         "change is bound to its own baseline"
     )
     signs = np.sign(rows["effect"]) != np.sign(rows["partial_r"])
     torn = rows[signs & rows["effect"].notna() & rows["partial_r"].notna()]
     if len(torn):
-        text += f"; the bare changes have the other sign in {', '.join(torn['region'])}"
+        where = f" in {', '.join(torn['region'])}" if "region" in torn else ""
+        text += f"; the bare changes have the other sign{where}"
     return text
 
 
@@ -449,7 +533,11 @@ def _ceiling(rows: pd.DataFrame) -> str:
     unknown = [
         f"{what} ({why})"
         for what, column, why in (
-            ("attenuation", "reliability_attenuation", "one run per cell"),
+            (
+                "attenuation",
+                "reliability_attenuation",
+                "one run per cell, no single trials",
+            ),
             ("relief", "reliability_relief", "one rating per condition"),
         )
         if rows[column].isna().all()

@@ -43,6 +43,22 @@ rule test_attenuation:
         "../scripts/test_attenuation.py"
 
 
+rule test_interaction:
+    """Q1: is one ROI attenuated more than another?"""
+    input:
+        attenuation=rules.attenuate.output.rois,
+        code=code_of("test_interaction"),
+    output:
+        table("tests/interaction"),
+    log:
+        f"{OUT}/logs/test_interaction.txt",
+    params:
+        tests=choose("tests", "level", "n_permutations", "smallest_dz", "bayes_scale"),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/test_interaction.py"
+
+
 if STUDY.rated:
 
     rule relieve:

@@ -75,6 +75,27 @@ if len(STUDY.runs):
         script:
             "../scripts/fit_subject.py"
 
+    if STUDY.n_repeats > 1:
+
+        rule estimate_runs:
+            """How strongly does one person respond in each run, region by region?"""
+            input:
+                designs=lambda wildcards: f"{OUT}/designs/{STUDY.batch_of(wildcards.label)}.npz",
+                files=lambda wildcards: STUDY.files([wildcards.label], ("bold", "mask")),
+                rois=f"{OUT}/regions/rois.npz",
+                effect=next(iter(IMAGES.values())),
+                code=code_of("estimate_runs"),
+            output:
+                table("runs/sub-{label}_rois"),
+            log:
+                f"{OUT}/logs/estimate_runs/{{label}}.txt",
+            params:
+                runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+                cells=STUDY.cells,
+                noise_model=CONFIG["glm"]["noise_model"],
+            script:
+                "../scripts/estimate_runs.py"
+
     if CONFIG["glm"]["single_trials"]:
 
         rule estimate_trials:

@@ -26,6 +26,10 @@ TABLES = [
     *("regions/definitions", "regions/overlap", "receptors/rois"),
     *("exclusions_by_stage", "exclusions"),
 ]
+# Beside the tests of a question; the page shows them, no verdict reads them.
+TABLES += ["tests/interaction", "tests/sensitivity"]
+if STUDY.rated and not STUDY.no_trials:
+    TABLES += ["tests/within", "tests/mediation"]
 QUALITY = {}
 if len(STUDY.runs):
     DRAWN += ["runs", "tsnr"]
@@ -58,6 +62,8 @@ rule judge:
     """What do the numbers say, by the rule fixed before?"""
     input:
         **{question: f"{OUT}/{TESTS[question]}.tsv" for question in ASKED},
+        sensitivity=rules.test_sensitivity.output,
+        interaction=rules.test_interaction.output,
         code=code_of("judge"),
     output:
         f"{OUT}/verdicts.json",
@@ -323,6 +329,7 @@ rule write_report:
                 name: CONFIG[name]
                 for name in ("study", "title", "source", "unit", "act")
             },
+            "no_trials": STUDY.no_trials,
             "contrast_only": all(
                 "image" in contrast for contrast in CONFIG["contrasts"]
             ),

@@ -18,11 +18,20 @@ rule couple_subjects:
 
 
 if STUDY.rated:
+    BASIS = STUDY.basis
 
     rule assess_reliability:
         """How reliable are attenuation and relief, and how large can their correlation be?"""
         input:
-            rois=rules.join_regions.output.rois,
+            effects=(
+                rules.join_regions.output.rois[:1]
+                if BASIS["attenuation"] == "images"
+                else expand(
+                    f"{OUT}/{BASIS['attenuation']}/sub-{{label}}_rois.tsv",
+                    label=STUDY.labels,
+                )
+            ),
+            definitions=rules.define_regions.output.definitions,
             relief=rules.relieve.output.repeats,
             code=code_of("assess_reliability"),
         output:
@@ -30,8 +39,20 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/assess_reliability.txt",
         params:
-            contrasts=CONFIG["contrasts"],
+            contrasts=(
+                CONFIG["contrasts"]
+                if BASIS["attenuation"] == "images"
+                else [
+                    each for each in CONFIG["contrasts"] if each["name"] in STUDY.rated
+                ]
+            ),
             level=CONFIG["tests"]["level"],
+            basis=BASIS,
+            min_coverage=CONFIG["regions"]["min_coverage"],
+            rated={
+                "cue": CONFIG["ratings"].get("events", {}).get("cue", "threat"),
+                "higher_is": CONFIG["ratings"]["higher_is"],
+            },
         script:
             "../scripts/assess_reliability.py"
 
@@ -84,3 +105,56 @@ if STUDY.rated:
             seed=CONFIG["seed"],
         script:
             "../scripts/test_coupling.py"
+
+
+if STUDY.rated and not STUDY.no_trials:
+
+    rule test_within:
+        """Q3, within people: is a calmer trial rated less unpleasant?"""
+        input:
+            trials=expand(f"{OUT}/trials/sub-{{label}}_rois.tsv", label=STUDY.labels),
+            definitions=rules.define_regions.output.definitions,
+            code=code_of("test_within"),
+        output:
+            within=table("tests/within"),
+            mediation=table("tests/mediation"),
+        log:
+            f"{OUT}/logs/test_within.txt",
+        params:
+            contrasts=[
+                contrast
+                for contrast in CONFIG["contrasts"]
+                if contrast["name"] in STUDY.rated
+            ],
+            cue=CONFIG["ratings"].get("events", {}).get("cue", "threat"),
+            higher_is=CONFIG["ratings"]["higher_is"],
+            tests=choose("tests", "level", "n_permutations", "n_bootstrap"),
+            verdicts=CONFIG["verdicts"],
+            seed=CONFIG["seed"],
+        script:
+            "../scripts/test_within.py"
+
+
+rule test_sensitivity:
+    """Q1 and Q3: does a verdict depend on the coverage that a region has to have?"""
+    input:
+        **(
+            {"Q3": rules.test_tracking.output, "relief": rules.relieve.output.relief}
+            if STUDY.rated
+            else {}
+        ),
+        rois=rules.join_regions.output.rois,
+        Q1=rules.test_attenuation.output,
+        code=code_of("test_sensitivity"),
+    output:
+        table("tests/sensitivity"),
+    log:
+        f"{OUT}/logs/test_sensitivity.txt",
+    params:
+        contrasts=CONFIG["contrasts"],
+        min_coverage=CONFIG["regions"]["sensitivity_coverage"],
+        tests=CONFIG["tests"],
+        verdicts=CONFIG["verdicts"],
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/test_sensitivity.py"

@@ -4,7 +4,7 @@ from handhold.errors import speak_plainly
 from handhold.io import read_results, write_results
 from handhold.spec import random_stream
 from handhold.tracking import assess_coupling
-from handhold.verdicts import judge_rows
+from handhold.verdicts import judge_tracking
 
 speak_plainly(snakemake.log[0])
 table = assess_coupling(
@@ -15,6 +15,4 @@ table = assess_coupling(
     random_stream(snakemake.params.seed, snakemake.rule),
     read_results(snakemake.input.reliability[0]),
 )
-write_results(
-    judge_rows(table, "p_fwe", snakemake.params.verdicts), snakemake.output[0]
-)
+write_results(judge_tracking(table, snakemake.params.verdicts), snakemake.output[0])
