@@ -24,6 +24,12 @@ def test_t_against_bayesfactor():
     assert np.log(ours) == pytest.approx(usual["log_bf10"], abs=1e-7)
 
 
+def test_examples_of_another_program():
+    """Examples of pingouin's documentation: bayesfactor_ttest, bayesfactor_pearson (kappa 1)."""
+    assert ttest_bf10(3.5, 20) == pytest.approx(17.185, abs=5e-4)
+    assert correlation_bf10(0.6, 20, 1.0) == pytest.approx(10.634, abs=5e-4)
+
+
 @pytest.mark.parametrize(
     ("t", "n", "scale"),
     [

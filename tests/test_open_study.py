@@ -80,3 +80,23 @@ def test_what_components_were_made_from_is_an_input_where_they_are_taken():
 
 def test_words_of_the_events_are_those_of_the_ratings():
     assert open_study(STUDY).config["maps"]["rename"]["condition"] == {}
+
+
+def test_what_single_trials_need_is_said_with_its_key():
+    trial = {**STUDY["simulate"], "ratings": "trial"}
+    for changes, said, attenuation, relief in (
+        ({}, "simulate.ratings: trial", "images", "ratings"),
+        ({"simulate": trial}, "glm.single_trials", "images", "ratings"),
+        ({"simulate": trial, "glm": {"single_trials": True}}, "", "trials", "trials"),
+        (
+            {"glm": {"single_trials": True}},
+            "simulate.ratings: trial",
+            "trials",
+            "ratings",
+        ),
+    ):
+        study = open_study({**STUDY, **changes})
+        assert said in study.no_trials
+        assert bool(said) == bool(study.no_trials)
+        assert study.basis == {"attenuation": attenuation, "relief": relief}
+        assert study.n_repeats == 1

@@ -515,3 +515,78 @@ def test_no_caption_keeps_a_placeholder(rng):
         assert "above 0: reappraising lowered" in described[name].caption
     for name in ("tracking", "coupling"):
         assert "relief above 0: reappraising helped" in described[name].caption
+
+
+# Tables below those of a question
+
+
+def beside(text):
+    """Return the tables of Q1 and Q3 that stand beside their tests, as text of a TSV."""
+    rows = pd.DataFrame(
+        {
+            "definition": "aal3",
+            "region": ["ventral_acc", "insula"],
+            "hemisphere": "both",
+            "role": "hypothesised",
+            "contrast": "partner",
+            "question": "Q3",
+        }
+    )
+    within = rows.assign(
+        n=18, n_trials=360, n_left_out=2, n_trials_left_out=60, refused=text,
+        effect=[2.3456, -0.5], low=[1.0, -2.0], high=[3.5, 1.0], df=16.2, p_t=0.011,
+        p=0.01, p_fwe=[0.0234, 0.7], between=-1.234, between_low=-3.0, between_high=0.5,
+        icc_effect=0.44, icc_rating=0.31, verdict=["supported", "inconclusive"], reason="r",
+    )  # fmt: skip
+    mediation = rows.assign(
+        n=18, n_trials=360, n_left_out=2, refused=text, a=0.12, b=2.1, direct=8.1,
+        total=8.4, indirect=0.25, indirect_low=-0.1, indirect_high=0.61, p_fwe=0.2,
+    )  # fmt: skip
+    interaction = rows.assign(
+        question="Q1", other_region=["insula", "striatum"], n=20, effect=0.0456,
+        low=-0.01, high=0.1, p_fwe=0.31, bf10=0.5,
+    )  # fmt: skip
+    sensitivity = rows.assign(
+        question=["Q1", "Q3"], min_coverage=0.5, n=[22, 21], effect=0.2468, p_fwe=0.04,
+        bf10=2.0, verdict="supported", verdict_before="inconclusive",
+    )  # fmt: skip
+    named = {
+        "tests/within": within,
+        "tests/mediation": mediation,
+        "tests/interaction": interaction,
+        "tests/sensitivity": sensitivity,
+    }
+    return {name: example.as_text(table) for name, table in named.items()}
+
+
+def test_trials_within_people_stand_below_q3(rng):
+    page = render({**results(rng), **beside("n/a")})
+    header, rows = table_with(Page(page), "Slope within", "Trials")
+    shown = dict(zip(header, rows[0], strict=True))
+    assert shown["Slope within"] == "2.35"  # points, not a correlation
+    assert shown["p (FWE)"] == ".023"
+    assert shown["Verdict"] == "supported"
+    assert "Refused" not in header  # nothing was
+    header, rows = table_with(Page(page), "Indirect (a b)")
+    shown = dict(zip(header, rows[0], strict=True))
+    assert shown["its 95 % interval"] == tables.interval(-0.1, 0.61, "effect")
+    assert "Not causal" in page
+    header, rows = table_with(Page(page), "Other ROI")
+    assert dict(zip(header, rows[0], strict=True))["Difference"] == "0.046"
+    refused = render({**results(rng), **beside("ratings were given by block")})
+    assert "ratings were given by block" in refused
+
+
+def test_each_question_shows_its_own_rows_of_sensitivity(rng):
+    page = Page(render({**results(rng), **beside("n/a")}))
+    found = [rows for rows in page.tables if "Verdict above" in rows[0]]
+    shown = [dict(zip(rows[0], rows[1], strict=True)) for rows in found]
+    assert [len(rows) for rows in found] == [2, 2]
+    assert [row["n"] for row in shown] == ["22", "21"]
+    assert [row["Effect"] for row in shown] == ["0.247", ".25"]  # a mean, a correlation
+
+
+def test_what_trials_lack_is_said_with_its_key(rng):
+    page = render(results(rng), no_trials="single trials were not estimated (the.key)")
+    assert "not run, since single trials were not estimated (the.key)." in page
+    assert "trial by trial" not in render(results(rng))

@@ -321,3 +321,27 @@ def test_intensities_are_counted_in_steps():
     counts = scanner.digitise(np.array([-5.0, 0.0, 1000.0, 1e9], dtype=np.float32))
     assert counts.dtype == np.int16
     assert counts.tolist() == [0, 0, 128, 32767]
+
+
+def test_trials_differ_in_size_as_planted():
+    """The difference to the same run without is each threat trial's response times its size."""
+    cohort = Cohort(n_subjects=1, trial_sd=0.4, noise=SILENT)
+    template = box(cohort)
+    plain, varied = (
+        scanner.scan_run(each, 0, 1, template)
+        for each in (replace(cohort, trial_sd=0.0), cohort)
+    )
+    events = varied.events
+    own = events[events["trial_type"] == "threat"]
+    times = scanner.volume_times(cohort.n_volumes, cohort.protocol.tr_s)
+    course = np.zeros(len(times))
+    for size, row in zip(
+        simulate.trial_sizes(cohort, 0, 1), own.itertuples(), strict=True
+    ):
+        course += size * scanner.respond([row.onset], [row.duration], times)
+    course /= scanner.peak_response()
+    planted = np.outer(course, 0.4 * template.tissue * template.response)
+    full = scanner.GREY_INTENSITY * phantom.brightness(template.white, template.fluid)
+    found = 100 * (varied.series - plain.series) / full
+    assert np.abs(planted).max() > 0.2
+    assert found == pytest.approx(planted, abs=1e-3)  # float32 about 10,000

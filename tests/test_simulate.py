@@ -303,6 +303,27 @@ def test_orders_are_counterbalanced():
     assert truth["order"]["sub-07"] == truth["order"]["sub-01"] == list(orders[0])
 
 
+def test_a_stronger_trial_is_rated_more_unpleasant():
+    quiet = {"n_subjects": 40, "ratings": "trial", "rating_reliability": 1.0}
+    plain, bound = Cohort(**quiet), Cohort(**quiet, trial_sd=0.5, trial_bond=3.0)
+    for index in range(40):
+        for run in (1, 2, 3):
+            one, other = (
+                simulate.simulate_events(cohort, index, run)["rating"].dropna()
+                for cohort in (plain, bound)
+            )
+            sizes = simulate.trial_sizes(bound, index, run)
+            inside = (other > 0) & (other < 100)
+            moved = (other - one)[inside].to_numpy()
+            # both are rounded to a tenth
+            assert moved == pytest.approx(3.0 * sizes[inside.to_numpy()], abs=0.101)
+    drawn = [simulate.trial_sizes(bound, i, run) for i in range(40) for run in (1, 2)]
+    assert abs(np.mean(drawn)) < 4 / np.sqrt(800)
+    assert abs(np.std(drawn) - 1) < 4 / np.sqrt(2 * 800)
+    with pytest.raises(StudyError, match=r"trial_bond is 3.0; it must be 0 where"):
+        Cohort(trial_bond=3.0)
+
+
 @pytest.mark.parametrize("ratings", ["block", "trial"])
 def test_a_block_is_as_the_protocol_says(ratings):
     protocol = Protocol(n_trials=5, shock_share=0.4, rest_min_s=2, lead_in_s=3)

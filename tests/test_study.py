@@ -144,6 +144,8 @@ def test_every_promised_output_is_there(checkout):
             "tests/correspondence",
             "tests/tracking",
             "tests/coupling",
+            "tests/interaction",
+            "tests/sensitivity",
         ),
         *("tests/specificity", "relief", "exclusions", "manifest", "provenance/inputs"),
         *("runs", "qc/runs", "qc/regressors"),
@@ -245,6 +247,7 @@ def test_bootstraps_rerun_what_bootstraps(checkout):
     assert checkout.planned(changed(tests={"n_bootstrap": 1999})) == {
         "test_tracking",
         "test_coupling",
+        "test_sensitivity",
         "judge",
         "draw_tracking",
         "draw_coupling",
@@ -499,6 +502,62 @@ def test_ratings_of_trials_become_relief(checkout):
         expected = expected["alone"] - expected[contrast]
         assert own["relief"].to_numpy() == pytest.approx(expected.to_numpy())
         assert (own["relief"].abs() > 1).any()
+
+
+@pytest.mark.slow
+def test_single_trials_are_followed_within_people(checkout):
+    """From BOLD and events: a stronger trial is rated more unpleasant, as planted."""
+    config = changed(
+        study="trials",
+        simulate={
+            **SMALL["simulate"],
+            **{"n_subjects": 8, "voxel_size_mm": 8, "ratings": "trial"},
+            **{"trial_sd": 0.3, "trial_bond": 4.0, "protocol": {"n_trials": 8}},
+        },
+        glm={"single_trials": True},
+        contrasts=SMALL["contrasts"][:1],
+    )
+    checkout.run(config, "--until", "test_within", "assess_reliability")
+    cohort = simulate.cohort_of(config["simulate"], config["seed"])
+    pieces = []
+    for index, subject in enumerate(simulate.subjects(cohort.n_subjects)):
+        own = checkout.table(f"trials/sub-{subject}_rois", "trials")
+        own = own[(own["cue"] == "threat") & (own["condition"] != "stranger")]
+        for run, block in own.groupby("run"):
+            order = block["trial"].rank(method="dense").astype(int) - 1
+            sizes = simulate.trial_sizes(cohort, index, int(run))
+            pieces.append(block.assign(size=sizes[order], block=f"{subject} {run}"))
+    trials = pd.concat(pieces)
+    within = checkout.table("tests/within", "trials")
+    within = within[within["role"] == "hypothesised"]
+    assert len(within) == 4
+    for row in within.itertuples():
+        own = trials[trials["region"] == f"aal3/{row.region}"]
+        own = own[~own["excluded"]].dropna(subset=["effect"])
+        x, size = (
+            own[name] - own.groupby("block")[name].transform("mean")
+            for name in ("effect", "size")
+        )
+        assert np.corrcoef(x, size)[0, 1] > 0.7  # each trial is where it was planted
+        # What estimates with noise leave of the bond, and four standard errors
+        expected = 4.0 * (x @ size) / (x @ x)
+        error = row.effect / row.statistic
+        assert abs(row.effect - expected) < 4 * error < expected
+        assert row.n == own["subject"].nunique()
+    assert (within["p"] <= 0.05).all()
+    mediation = checkout.table("tests/mediation", "trials")
+    hypothesised = mediation[mediation["role"] == "hypothesised"]
+    assert (hypothesised[["a", "b", "total"]] > 0).all(axis=None)
+    told = simulate.simulate_ratings(cohort).pivot(
+        index="participant_id", columns="condition", values="unpleasantness"
+    )
+    full = hypothesised[hypothesised["n"] == 8]
+    # at equal time in the block, and the table of ratings is rounded to a tenth
+    relief = (told["alone"] - told["partner"]).mean()
+    assert full["total"].to_numpy() == pytest.approx(relief, abs=0.1 + 1e-6)
+    reliability = checkout.table("reliability", "trials")
+    assert set(reliability["basis"]) == {"trials"}
+    assert set(reliability["n_repeats"]) == {2}
 
 
 # Last, since the study is behind its files afterwards.

@@ -110,8 +110,9 @@ def main(n_cohorts: int) -> None:
     rows = []
     for world in WORLDS:
         found = pd.DataFrame([rejections(world, seed) for seed in range(n_cohorts)])
-        for test, rejected in found.items():
-            n, count = rejected.count(), int(rejected.sum())
+        for test in found:
+            rejected = found[test].dropna().astype(bool)
+            n, count = len(rejected), int(rejected.sum())
             interval = stats.binomtest(count, n).proportion_ci()
             rows.append(
                 {

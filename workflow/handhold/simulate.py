@@ -691,11 +691,10 @@ def _trial_ratings(cohort: Cohort, index: int, run: int) -> NDArray:
 def trial_sizes(cohort: Cohort, index: int, run: int) -> NDArray:
     """Return how strongly a subject responds to each threat trial of a run.
 
-    Shape (n_trials,), in their order; standard normal less their mean, so that the cell's effect
-    and the block's mean rating are as planted.
+    Shape (n_trials,), in their order, standard normal: the mean response and rating of a
+    block vary with the mean of its trials.
     """
-    drawn = stream(cohort, _TRIAL, index, run).standard_normal(cohort.protocol.n_trials)
-    return drawn - drawn.mean()
+    return stream(cohort, _TRIAL, index, run).standard_normal(cohort.protocol.n_trials)
 
 
 def _feel(cohort: Cohort, index: int) -> dict[str, float]:
