@@ -39,8 +39,8 @@ TESTS = {
 SHOWN = {
     "Q1": "n effect interval hedges_g p_fwe bf10 verdict",
     "Q2": (
-        "receptor contrast scope method n n_parcels effect null_band p_map p_moran p_variogram "
-        "p_gaussian p_subject p "
+        "receptor contrast scope definition method n n_parcels n_voxels effect null_band p_map "
+        "p_moran p_variogram p_gaussian p_subject p "
         "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
     ),
     "Q3": (
@@ -100,7 +100,7 @@ VERDICT_CLASSES = {
 HALF_PAGE = 120
 DEPENDS = "depends on definition"
 # Left out where no row has them: the study has no baselines.
-OPTIONAL = {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
+OPTIONAL |= {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
 
 
 def render(
@@ -267,7 +267,7 @@ def _tests_table(name: str, results: Mapping) -> dict | None:
         return None
     tests = _with_intervals(results[path], name)
     columns = _present(SHOWN[name], tests)
-    if "definition" in tests.columns:
+    if {"definition", "region"} <= {*tests.columns}:
         tests = lay_side_by_side(tests, results.get("regions/overlap"), columns)
     else:
         tests = tests[columns]
