@@ -57,6 +57,28 @@ SHOWN = {
         "r_with_y vif verdict"
     ),
 }
+# Tables beside that of a question's tests: path, caption, what it means.
+BESIDE = {
+    "Q5": (
+        (
+            "tests/partials",
+            "The target with other maps held constant",
+            "Pearson, within structures. R2 is the share of the target that the maps held "
+            "constant explain; the nearer to 1, the less of it is left to follow.",
+            "given n_parcels unadjusted effect null_band p_map p_subject p mean_r interval "
+            "r_squared warnings",
+        ),
+        (
+            "tests/joint",
+            "All receptor maps in one model",
+            "Weights are standardised, each with all other maps held constant; the band is that "
+            "of the weight's nulls. Dominance is what a map adds to R2 on average over all models "
+            "of the others; it describes prediction, not which receptor is at work.",
+            "label weight null_band p p_fwe vif dominance dominance_share gain_alone gain_last "
+            "dominates model_r_squared p_model warnings",
+        ),
+    )
+}
 # The same of the tables of data quality.
 OF_RUNS = (
     "subject session run n_volumes censored mean_fd max_fd n_over_fd n_columns df largest_vif "
@@ -100,7 +122,14 @@ VERDICT_CLASSES = {
 HALF_PAGE = 120
 DEPENDS = "depends on definition"
 # Left out where no row has them: the study has no baselines.
-OPTIONAL |= {"partial_r", "partial_interval", "p_partial_fwe", "bf10_partial"}
+OPTIONAL |= {
+    "warnings",
+    "n_voxels",
+    "partial_r",
+    "partial_interval",
+    "p_partial_fwe",
+    "bf10_partial",
+}
 
 
 def render(
@@ -257,7 +286,34 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
         "numbers": _html(rows[columns], name) if columns and len(rows) else None,
         "figures": _figures(name, figures),
         "table": _tests_table(name, results) if verdict != "not run" else None,
+        "beside": _beside(name, results) if verdict != "not run" else [],
+        "notes": _notes(name, results),
     }
+
+
+def _beside(name: str, results: Mapping) -> list[dict]:
+    """Render what stands beside the table of a question's tests."""
+    found = []
+    for path, caption, meaning, wanted in BESIDE.get(name, ()):
+        if path in results and not results[path].empty:
+            table = _with_intervals(results[path], name)
+            # one contrast needs no column of its own
+            several = ["contrast"] if table["contrast"].nunique() > 1 else []
+            shown = table[[*several, *_present(wanted, table)]]
+            html = Markup(tables.to_html(shown, labels=HEADINGS[name], question=name))
+            entry = {"html": html, "caption": caption, "meaning": meaning}
+            found.append({**entry, "path": f"{path}.tsv", "link": _link(path)})
+    return found
+
+
+def _notes(name: str, results: Mapping) -> list[str]:
+    """Say of the rows without a verdict why they have none, each reason once."""
+    path = TESTS.get(name, "")
+    if path not in results or not {"scope", "verdict", "reason"} <= {*results[path]}:
+        return []
+    rows = results[path]
+    bare = rows[rows["verdict"].map(tables.is_missing)]
+    return [*dict.fromkeys(f"{row.scope}: {row.reason}" for row in bare.itertuples())]
 
 
 def _tests_table(name: str, results: Mapping) -> dict | None:

@@ -28,7 +28,8 @@ CORRELATIONS = {
     *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
     *("partial_r", "partial_low", "partial_high", "percentage_bend", "disattenuated"),
     *("icc", "reliability", "reliability_attenuation", "reliability_relief", "ceiling"),
-    "largest_r_motion",
+    *("largest_r_motion", "unadjusted", "weight", "model_r_squared", "null_r_squared"),
+    *("dominance", "dominance_share", "gain_alone", "gain_last"),
 }
 EFFECTS = {
     *("effect", "low", "high", "sd", "statistic", "bf10", "variance", "tsnr", "vif"),
@@ -116,6 +117,16 @@ LABELS = {
     "largest_r_motion": "Largest |r| with motion",
     "largest_high_pass_loss": "Largest share removed by high-pass",
     "n_subjects": "Subjects",
+    "n_voxels": "Voxels",
+    "given": "Held constant",
+    "unadjusted": "r, nothing held",
+    "model_r_squared": "R2 of all maps",
+    "null_r_squared": "its null median",
+    "p_model": "p (R2 of all maps)",
+    "dominance_share": "Share of R2",
+    "gain_alone": "R2 alone",
+    "gain_last": "Gain as the last",
+    "dominates": "Dominates completely",
 }
 
 # Signs that `display` writes and that LaTeX needs spelt, and its own special characters.
