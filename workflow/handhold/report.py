@@ -313,7 +313,7 @@ def _notes(name: str, results: Mapping) -> list[str]:
         return []
     rows = results[path]
     bare = rows[rows["verdict"].map(tables.is_missing)]
-    return [*dict.fromkeys(f"{row.scope}: {row.reason}" for row in bare.itertuples())]
+    return [*dict.fromkeys(f"{row.scope} ({row.reason})" for row in bare.itertuples())]
 
 
 def _tests_table(name: str, results: Mapping) -> dict | None:
