@@ -130,7 +130,7 @@ LAYERS = {
         *("permutation", "bayes", "estimate", "correlation"),
         *("variogram", "fields", "surrogates"),
         *("nulls", "correspondence", "specificity", "calibrate", "parcels"),
-        *("joint", "partials"),
+        *("joint", "partials", "rois", "voxels"),
         *("attenuation", "ratings", "regions", "receptor", "tracking", "verdicts"),
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
@@ -140,7 +140,7 @@ LAYERS = {
     "edge": {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
-        *("extract", "provenance"),
+        *("extract", "provenance", "group"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
     },
 }

@@ -4,6 +4,7 @@ This module holds the one definition of attenuation and its one sign. Nothing el
 conditions.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import combinations
 
@@ -72,6 +73,35 @@ def attenuate(
         [order.merge(piece, on=["subject", *keys], how="left") for piece in pieces],
         ignore_index=True,
     )[["subject", *keys, "contrast", "attenuation", "response_baseline"]]
+
+
+def attenuate_maps(
+    cells: Mapping[str | tuple[str, str], NDArray], contrast: dict
+) -> NDArray:
+    """Compute the attenuation of one subject from whole images.
+
+    Parameters
+    ----------
+    cells : mapping to array of any shape
+        Effects by (condition, cue), or by the name of a contrast that images hold; NaN where
+        not measured.
+    contrast : dict
+        One of the section `contrasts` of the configuration.
+
+    Returns
+    -------
+    array
+        Attenuation in the unit of the effects; NaN where a cell is.
+    """
+    if "image" in contrast:
+        turned = contrast["direction"] == "held_minus_baseline"
+        own = cells[contrast["image"]]
+        return attenuation(0.0, own) if turned else own
+    baseline, held = (
+        response(*(cells[contrast[side], cue] for cue in ("threat", "safe")))
+        for side in ("baseline", "held")
+    )
+    return attenuation(baseline, held)
 
 
 def attenuate_repeats(

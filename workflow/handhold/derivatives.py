@@ -60,6 +60,32 @@ def image_names(
     return names | {"tsnr": f"{stem}_stat-tsnr_boldmap.nii.gz"}
 
 
+def group_names(folder: str, contrasts: list[dict]) -> dict[str, str]:
+    """Return the image of the mean attenuation by contrast.
+
+    Raises
+    ------
+    StudyError
+        If two contrasts would have the same name.
+
+    Examples
+    --------
+    >>> group_names("out", [{"name": "partner_over_stranger"}])
+    {'partner_over_stranger': 'out/group/contrast-partnerOverStranger_stat-effect_statmap.nii.gz'}
+    """
+    names = {
+        contrast["name"]: f"{folder}/group/contrast-"
+        f"{_camel(*contrast['name'].split('_'))}_stat-effect_statmap.nii.gz"
+        for contrast in contrasts
+    }
+    if len(set(names.values())) < len(names):
+        raise StudyError(
+            f"The contrasts {', '.join(names)} differ in other characters than letters and "
+            "digits only, so that their images would have one name. Rename them in contrasts."
+        )
+    return names
+
+
 def image_table(
     folder: str, labels: dict[str, str], bids: dict, cells: list[Cell]
 ) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from handhold.errors import StudyError
-from handhold.images import Grid, read_volume
+from handhold.images import Grid, Volume, read_volume
 from handhold.io import checksum
 from handhold.receptor import mask_background
 from handhold.regions import Cloud, Means, Weights, average, weigh
@@ -156,14 +156,9 @@ def extract_receptors(
     reader = Reader(clouds)
     pieces: dict[str, list[pd.DataFrame]] = {kind: [] for kind in clouds}
     for row in maps.to_dict("records"):
-        where = f"receptor map {row['receptor']} (receptors.table)"
-        _require_registered(row, where)
-        volume = read_volume(row["path"], None, where)
-        values = mask_background(
-            volume.values, row["background"], row["negative"], f"{where}: {row['path']}"
-        )
+        volume, values = read_receptor(row)
         for kind, weights in reader.weights(volume.grid).items():
-            binding, coverage, floored = _bind(
+            binding, coverage, floored = bind(
                 weights, volume.values, values, min_coverage, low_coverage
             )
             table = pd.DataFrame(
@@ -215,7 +210,20 @@ def measure_grey_matter(parcels: Cloud) -> pd.DataFrame:
     )
 
 
-def _bind(
+def read_receptor(row: dict) -> tuple[Volume, NDArray]:
+    """Read a receptor map: as it is, and NaN outside the brain.
+
+    `row` has receptor, path, background, negative and sha256; raises as `extract_receptors`.
+    """
+    where = f"receptor map {row['receptor']} (receptors.table)"
+    _require_registered(row, where)
+    volume = read_volume(row["path"], None, where)
+    return volume, mask_background(
+        volume.values, row["background"], row["negative"], f"{where}: {row['path']}"
+    )
+
+
+def bind(
     weights: Weights,
     values: NDArray,
     masked: NDArray,
@@ -223,6 +231,9 @@ def _bind(
     low_coverage: str,
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Average a receptor map: binding, coverage, and whether the background counted in.
+
+    `values` are those of the map (x, y, z), `masked` the same with NaN outside the brain; the
+    other arguments are those of `extract_receptors`. Returns arrays of shape (n_regions,).
 
     Publishers clip low binding to the value that also fills the outside of the brain, so that a
     region of low binding (visual cortex, for mu-opioid) looks uncovered. Left out, such regions

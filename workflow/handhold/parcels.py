@@ -182,6 +182,15 @@ def assess_correspondence(
     return table, null_r
 
 
+def with_descriptive(judged: pd.DataFrame, beside: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put rows that only describe (voxels, ROIs) below the judged ones; they have no verdict."""
+    told = [
+        table.assign(question="Q2", receptor=judged["receptor"].iloc[0]).astype(object)
+        for table in beside
+    ]
+    return pd.concat([judged.astype(object), *told], ignore_index=True)
+
+
 def couple_subjects(
     attenuation: pd.DataFrame, parcels: pd.DataFrame, *, method: str
 ) -> pd.DataFrame:

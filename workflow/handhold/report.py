@@ -40,8 +40,8 @@ TESTS = {
 SHOWN = {
     "Q1": "n effect interval hedges_g p_fwe bf10 verdict",
     "Q2": (
-        "receptor contrast scope method n n_parcels effect null_band p_map p_moran p_variogram "
-        "p_gaussian p_subject p "
+        "receptor contrast scope definition method n n_parcels n_voxels effect null_band p_map "
+        "p_moran p_variogram p_gaussian p_subject p "
         "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
     ),
     "Q3": (
@@ -72,8 +72,8 @@ OPTIONAL = {
     *("session", "run", "definition", "contrast"),
     # of studies that have no baselines
     *("partial_r", "partial_interval", "p_partial", "p_partial_fwe", "bf10_partial"),
-    # of tests that every row could be given
-    "refused",
+    # of tests that could be given to every row, and need no warning
+    *("refused", "warnings", "n_voxels"),
 }
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
@@ -87,6 +87,9 @@ ON_CARDS = {
 }
 
 
+NULL_BAND = {"null_band": "Middle 95 % of null"}
+
+
 class Beside(NamedTuple):
     """A table below that of a question's own tests: where, what it says, what is shown of it."""
 
@@ -95,6 +98,8 @@ class Beside(NamedTuple):
     note: str
     columns: str
     labels: Mapping[str, str]
+    # whether its effects are of the kind of the question's own: correlations, or means
+    is_alike: bool = False
 
 
 COVERAGE = Beside(
@@ -104,6 +109,7 @@ COVERAGE = Beside(
     "no verdict rests on them.",
     "definition region role contrast min_coverage n effect p_fwe bf10 verdict verdict_before",
     {"effect": "Effect", "verdict_before": "Verdict above"},
+    is_alike=True,
 )
 BESIDE = {
     "Q1": (
@@ -126,8 +132,8 @@ BESIDE = {
             "the effect; above 0, a calmer trial of the same person is rated less unpleasant. "
             "Runs and a trend over the run are taken out person by person, so that neither the "
             "hand nor time makes a slope. Mixed model with Satterthwaite's df; p (FWE) by flipping "
-            "the signs of people's own slopes, over ROIs, decides, since the mixed model's own p and "
-            "interval suppose independent trials. The slope between people is beside "
+            "the signs of people's own slopes, over ROIs, decides, since the mixed model's own p "
+            "and interval suppose independent trials. The slope between people is beside "
             "it. Single trials are estimated with noise, which draws a slope towards 0.",
             "definition region contrast n n_trials effect interval df p_t p_fwe between "
             "between_interval icc_effect icc_rating n_left_out verdict refused",
@@ -142,14 +148,36 @@ BESIDE = {
             "person). Intervals resample people; p (FWE) is of the indirect part. Not causal: "
             "neither the response nor the rating was assigned, and whatever moves both "
             "looks the same.",
-            "definition region contrast n n_trials a b direct total indirect indirect_interval p_fwe "
-            "n_left_out refused",
+            "definition region contrast n n_trials a b direct total indirect indirect_interval "
+            "p_fwe n_left_out refused",
             {},
         ),
         COVERAGE,
     ),
+    "Q5": (
+        Beside(
+            "tests/partials",
+            "The target with other maps held constant",
+            "Pearson, within structures. R2 is the share of the target that the maps held "
+            "constant explain; the nearer to 1, the less of it is left to follow.",
+            "contrast given n_parcels unadjusted effect null_band p_map p_subject p mean_r "
+            "interval r_squared warnings",
+            {**NULL_BAND, "effect": "r"},
+            is_alike=True,
+        ),
+        Beside(
+            "tests/joint",
+            "All receptor maps in one model",
+            "Weights are standardised, each with all other maps held constant; the band is that "
+            "of the weight's nulls. Dominance is what a map adds to R2 on average over all models "
+            "of the others; it describes prediction, not which receptor is at work.",
+            "contrast label weight null_band p p_fwe vif dominance dominance_share gain_alone "
+            "gain_last dominates model_r_squared p_model warnings",
+            {**NULL_BAND, "label": "Map"},
+            is_alike=True,
+        ),
+    ),
 }
-NULL_BAND = {"null_band": "Middle 95 % of null"}
 HEADINGS = {
     "Q1": {},
     "Q2": {
@@ -331,19 +359,22 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
         "numbers": _html(rows[columns], name) if columns and len(rows) else None,
         "figures": _figures(name, figures),
         "table": _tests_table(name, results) if verdict != "not run" else None,
-        "beside": [_beside(each, name, results) for each in BESIDE.get(name, ())],
+        "beside": _beside_all(name, results) if verdict != "not run" else [],
+        "notes": _notes(name, results),
     }
 
 
-def _beside(beside: Beside, name: str, results: Mapping) -> dict | None:
-    """Render a table below a question's own; None where the study has none."""
-    if beside.path not in results:
-        return None
+def _beside_all(name: str, results: Mapping) -> list[dict]:
+    """Render the tables below a question's own that the study has."""
+    present = [each for each in BESIDE.get(name, ()) if each.path in results]
+    return [_beside(each, name, results) for each in present]
+
+
+def _beside(beside: Beside, name: str, results: Mapping) -> dict:
     table = results[beside.path]
     if "question" in table:
         table = table[table["question"] == name]
-    # Q3 in sensitivity.tsv are correlations; slopes and differences are not
-    kind = name if beside is COVERAGE else ""
+    kind = name if beside.is_alike else ""
     table = _with_intervals(table, kind)
     shown = table[_present(beside.columns, table)]
     html = tables.to_html(shown, labels=beside.labels, question=kind)
@@ -357,6 +388,16 @@ def _beside(beside: Beside, name: str, results: Mapping) -> dict | None:
     }
 
 
+def _notes(name: str, results: Mapping) -> list[str]:
+    """Say of the rows without a verdict why they have none, each reason once."""
+    path = TESTS.get(name, "")
+    if path not in results or not {"scope", "verdict", "reason"} <= {*results[path]}:
+        return []
+    rows = results[path]
+    bare = rows[rows["verdict"].map(tables.is_missing)]
+    return [*dict.fromkeys(f"{row.scope} ({row.reason})" for row in bare.itertuples())]
+
+
 def _tests_table(name: str, results: Mapping) -> dict | None:
     """Render the table of a question's tests, definitions side by side."""
     path = TESTS.get(name, "")
@@ -364,7 +405,7 @@ def _tests_table(name: str, results: Mapping) -> dict | None:
         return None
     tests = _with_intervals(results[path], name)
     columns = _present(SHOWN[name], tests)
-    if "definition" in tests.columns:
+    if {"definition", "region"} <= {*tests.columns}:
         tests = lay_side_by_side(tests, results.get("regions/overlap"), columns)
     else:
         tests = tests[columns]

@@ -28,7 +28,9 @@ CORRELATIONS = {
     *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
     *("partial_r", "partial_low", "partial_high", "percentage_bend", "disattenuated"),
     *("icc", "reliability", "reliability_attenuation", "reliability_relief", "ceiling"),
-    *("largest_r_motion", "icc_effect", "icc_rating"),
+    *("icc_effect", "icc_rating"),
+    *("largest_r_motion", "unadjusted", "weight", "model_r_squared", "null_r_squared"),
+    *("dominance", "dominance_share", "gain_alone", "gain_last"),
 }
 EFFECTS = {
     *("effect", "low", "high", "sd", "statistic", "bf10", "variance", "tsnr", "vif"),
@@ -131,6 +133,19 @@ LABELS = {
     "largest_r_motion": "Largest |r| with motion",
     "largest_high_pass_loss": "Largest share removed by high-pass",
     "n_subjects": "Subjects",
+    "n_voxels": "Voxels",
+    "given": "Held constant",
+    "unadjusted": "r, nothing held",
+    "r_squared": "R2 of the target",
+    "weight": "Weight",
+    "dominance": "Dominance",
+    "model_r_squared": "R2 of all maps",
+    "null_r_squared": "its null median",
+    "p_model": "p (R2 of all maps)",
+    "dominance_share": "Share of R2",
+    "gain_alone": "R2 alone",
+    "gain_last": "Gain as the last",
+    "dominates": "Dominates completely",
 }
 
 # Signs that `display` writes and that LaTeX needs spelt, and its own special characters.

@@ -20,6 +20,9 @@ SUPPORTED, AGAINST, INCONCLUSIVE, NOT_RUN = (
     "not run",
 )
 
+# The other maps explain so much of the target that what is left is mostly error: VIF 10.
+INSEPARABLE = 0.9
+
 # The two models of Q3: relief at equal baselines, or the bare correlation of two changes.
 ADJUSTED, CHANGE = "baseline-adjusted", "change"
 
@@ -408,13 +411,21 @@ def answer_specificity(
     reason += (
         f". Over {int(target['n_parcels'])} parcels, the other maps explain "
         f"R2 = {_share(target['r_squared'])} of the target, which "
-        f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis. "
+        f"correlates r = {_share(target['r_with_y'])} with the front-to-back axis"
+        f"{_inseparable(target)}. "
         f"{target['null_method']} nulls decide (family-wise {_p(target['p_fwe'])} for the target)"
     )
     beside = [f"{name} {_p(p)}" for name, p in other_families(target, "p_fwe").items()]
     if beside:
         reason += f"; beside it, {', '.join(beside)}"
     return _answer("Q5", verdict, sentence, reason, own[own["target"]])
+
+
+def _inseparable(target: pd.Series) -> str:
+    """Say plainly where the other maps make the target, so that nothing can be specific to it."""
+    if target["r_squared"] < INSEPARABLE:
+        return ""
+    return ": no data over these parcels can separate it from them, whatever the correlations are"
 
 
 def not_run(question: str, reason: str) -> dict:

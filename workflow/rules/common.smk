@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from handhold.derivatives import image_names
+from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
 from handhold.provenance import software_versions
 from handhold.study import code_of, open_study, rated_cue

@@ -2,7 +2,7 @@ from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
 from handhold.io import read_distances, read_results, write_arrays, write_results
-from handhold.parcels import assess_correspondence
+from handhold.parcels import assess_correspondence, with_descriptive
 from handhold.spec import random_stream
 from handhold.verdicts import judge_correspondence
 
@@ -16,7 +16,9 @@ table, null_r = assess_correspondence(
     rng=random_stream(snakemake.params.seed, snakemake.rule),
     distances=read_distances(snakemake.input.distances),
 )
-write_results(
-    judge_correspondence(table, snakemake.params.verdicts), snakemake.output.tests[0]
+table = with_descriptive(
+    judge_correspondence(table, snakemake.params.verdicts),
+    [read_results(path) for path in snakemake.input.beside],
 )
+write_results(table, snakemake.output.tests[0])
 write_arrays(null_r, snakemake.output.nulls)
