@@ -161,8 +161,8 @@ def within_r(
             f"{n_parcels} parcels in the maps, but binding has shape {binding.shape} "
             f"and structure {structure.shape}"
         )
-    directions = _standardise(maps, structure, ranked)
-    r = directions @ _standardise(binding, structure, ranked)
+    directions = standardise(maps, structure, ranked)
+    r = directions @ standardise(binding, structure, ranked)
     return np.clip(r, -1, 1)  # rounding alone can exceed them
 
 
@@ -261,14 +261,19 @@ def couple(
     present = ~np.isnan(attenuation)
     n_parcels = present.sum(axis=1)
     r = np.full(len(attenuation), np.nan)
+    # subjects with the same parcels together: most have all
+    alike: dict[bytes, list[int]] = {}
     for row in np.flatnonzero(n_parcels >= min_parcels):
-        own = present[row]
+        alike.setdefault(present[row].tobytes(), []).append(row)
+    for rows in alike.values():
+        own = present[rows[0]]
         try:
-            r[row] = within_r(
-                attenuation[row, own], binding[own], structure[own], ranked
+            r[rows] = within_r(
+                attenuation[rows][:, own], binding[own], structure[own], ranked
             )
         except ValueError as error:
-            raise ValueError(f"subject in row {row}: {error}") from error
+            listed = ", ".join(map(str, rows))
+            raise ValueError(f"subject in row {listed}: {error}") from error
     return Coupling(r, np.arctanh(np.clip(r, -LARGEST_R, LARGEST_R)), n_parcels)
 
 
@@ -400,8 +405,12 @@ def _rank(values: NDArray) -> NDArray:
     return ranks
 
 
-def _standardise(values: NDArray, structure: NDArray, ranked: bool) -> NDArray:
-    """Centre (the ranks of) maps within structures and give them unit length."""
+def standardise(values: NDArray, structure: NDArray, ranked: bool) -> NDArray:
+    """Centre (the ranks of) maps within structures and give them unit length.
+
+    `values` (..., n_parcels) in any unit, `structure` (n_parcels,); the product of two such
+    maps is their `within_r`, which raises what this does.
+    """
     if not np.isfinite(values).all():
         raise ValueError(
             f"{(~np.isfinite(values)).sum()} values are missing in maps of shape "

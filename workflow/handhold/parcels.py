@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from handhold.correspondence import (
     MIN_PARCELS,
@@ -138,7 +138,7 @@ def assess_correspondence(
     """
     rows, null_r = [], {}
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
-        of_subjects = _matrix(attenuation, contrast, own["region"])
+        of_subjects = arrange_subjects(attenuation, contrast, own["region"])
         surrogates = _Surrogates(own, of_subjects, nulls, null_seed, distances)
         for scope in ("all", *np.unique(own["structure"])):
             inside = ((own["structure"] == scope) | (scope == "all")).to_numpy()
@@ -175,7 +175,7 @@ def couple_subjects(
     """
     pieces = []
     for contrast, own in parcels[parcels["used"]].groupby("contrast", sort=False):
-        of_subjects = _matrix(attenuation, contrast, own["region"])
+        of_subjects = arrange_subjects(attenuation, contrast, own["region"])
         binding, structure = own["binding"].to_numpy(), own["structure"].to_numpy()
         found = {
             name: couple(of_subjects, binding, structure, ranked=name == "spearman")
@@ -254,7 +254,9 @@ def assess_specificity(
         maps_to_null = rank_within(bindings, structure) if ranked else bindings
         panels = {}
         for family in nulls["families"]:
-            surrogates = _draw(maps_to_null, own, family, nulls, null_seed, distances)
+            surrogates = draw_family(
+                maps_to_null, own, family, nulls, null_seed, distances
+            )
             panels[family] = compare_receptors(
                 own["group"].to_numpy(), bindings, structure, surrogates, ranked, level
             )
@@ -309,15 +311,15 @@ class _Surrogates:
             ranked = rank_within(maps, structure) if method == "spearman" else maps
             for family in nulls["families"]:
                 rng = np.random.default_rng(seed)
-                drawn = _draw(ranked[0], own, family, nulls, rng, distances)
+                drawn = draw_family(ranked[0], own, family, nulls, rng, distances)
                 self.of_binding[family, method] = drawn
                 if family == nulls["families"][0]:
                     # from the same stream, or both maps would be turned the same way
-                    drawn = _draw(ranked[1], own, family, nulls, rng, distances)
+                    drawn = draw_family(ranked[1], own, family, nulls, rng, distances)
                     self.of_attenuation[method] = drawn
 
 
-def _draw(
+def draw_family(
     values: NDArray,
     own: pd.DataFrame,
     family: str,
@@ -460,8 +462,10 @@ def _judge_scope(
     }
 
 
-def _matrix(attenuation: pd.DataFrame, contrast: str, regions: pd.Series) -> NDArray:
-    """Arrange attenuation of one contrast as (n_subjects, n_parcels), subjects as they come."""
+def arrange_subjects(
+    attenuation: pd.DataFrame, contrast: str, regions: ArrayLike
+) -> NDArray:
+    """Arrange attenuation of one contrast as (n_subjects, n_regions), subjects as they come."""
     own = attenuation[attenuation["contrast"] == contrast]
     wide = own.pivot(index="subject", columns="region", values="attenuation")
     subjects = attenuation["subject"].drop_duplicates()

@@ -121,8 +121,8 @@ def compare_receptors(
     p_difference = np.full((2, len(r)), np.nan)
     if len(r) > 1:
         null_difference = null_r[:, :1] - null_r[:, 1:]
-        p_difference[:, 1:] = _judge(difference[1:], null_difference)
-    return Panel(r, *_judge(r, null_r), difference, *p_difference, low, high)
+        p_difference[:, 1:] = judge_maps(difference[1:], null_difference)
+    return Panel(r, *judge_maps(r, null_r), difference, *p_difference, low, high)
 
 
 def explain_target(bindings: ArrayLike) -> Explanation:
@@ -187,11 +187,13 @@ def correlate_axis(binding: ArrayLike, coordinates: ArrayLike) -> NDArray:
     return within_r(binding, y, np.full(y.shape, "all"))
 
 
-def _judge(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
+def judge_maps(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
     """Return p of each map and p of each map among the largest of each draw.
 
-    The largest is that of correlations in units of their null's SD: raw ones would let the
-    smoothest maps, whose nulls are widest, decide alone.
+    `observed` (n_maps,) holds correlations or their differences, `nulls` (n_nulls, n_maps) the
+    same of the surrogates, draws shared by all maps. The largest is that of correlations in
+    units of their null's SD: raw ones would let the smoothest maps, whose nulls are widest,
+    decide alone.
     """
     spread = nulls.std(axis=0)
     largest = np.abs(nulls / spread).max(axis=1, keepdims=True)
