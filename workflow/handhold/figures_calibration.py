@@ -24,10 +24,10 @@ from handhold.rates import CONFOUNDED, ERROR, RIGHT
 from handhold.verdicts import AGAINST, INCONCLUSIVE, SUPPORTED
 
 WORLDS = {
-    "nothing": "Nothing there",
-    "elsewhere": "Attenuation elsewhere",
-    "follows": "Attenuation follows the map",
-    "axis": "Attenuation along the y axis",
+    "nothing": "No attenuation",
+    "elsewhere": "Attenuation unrelated\nto the receptor map",
+    "follows": "Attenuation follows\nthe receptor map",
+    "axis": "Attenuation runs from\nback to front",
 }
 # Colour and marker say the same, for readers in grey.
 LOOKS = {
@@ -38,7 +38,7 @@ LOOKS = {
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 TICKS = (0.05, 0.2, 0.5, 1.0)
 # Height of a row, and of what stands above and below the rows (mm).
-ROW, REST = 5.0, 26.0
+ROW, REST = 5.0, 30.0
 
 
 @styled
@@ -72,6 +72,8 @@ def draw_rates(table: pd.DataFrame, n_subjects: int, alpha: float) -> Figure:
     for panel, (world, title) in zip(panels, WORLDS.items(), strict=True):
         _draw_world(panel, own[own["world"] == world], rows, alpha)
         panel.set_title(title, loc="left", fontweight="bold", fontsize=7)
+    for panel in panels:
+        panel.tick_params(axis="y", length=0, pad=6)
     panels[0].set_yticks(range(len(rows)), [_name(row) for row in rows.itertuples()])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     figure.supxlabel(
@@ -120,6 +122,7 @@ def draw_power(table: pd.DataFrame, needed: pd.DataFrame, n_subjects: int) -> Fi
             markersize=4,
             linewidth=1.2,
             gid=f"power {question}",
+            clip_on=False,
             label=f"{question}: {notes.get(question, 'nothing planted')}",
         )
     if len(needed):
@@ -168,13 +171,15 @@ def _draw_world(
         row = found.iloc[0]
         colour, marker, _ = LOOKS[row["meaning"]]
         bounds = [float(row["low"]), float(row["high"])]
-        panel.plot(bounds, [y, y], color=colour, linewidth=1.2)
+        panel.plot(bounds, [y, y], color=colour, linewidth=1.2, clip_on=False)
         panel.plot(
             [float(row["rate"])],
             [y],
             color=colour,
             marker=marker,
             markersize=4.5,
+            clip_on=False,
+            zorder=3,
             markerfacecolor=colour if row["decides"] else "white",
             gid=f"rate {question} {test}",
         )

@@ -22,7 +22,7 @@ DECIDING = {
     ("Q1", "family-wise p in any ROI"),
     ("Q2", "both nulls"),
     ("Q3", "family-wise p in any ROI"),
-    ("Q4", "p"),
+    ("Q4", "permutation p"),
     *((question, SUPPORTED) for question in TRUE_IN),
 }
 

@@ -8,7 +8,8 @@ is true of the attenuation `a` of person s in parcel p:
 - `nothing`: no attenuation on average (both sizes are 0), relief goes with nothing;
 - `elsewhere`: `pattern` is a smooth map drawn afresh for every cohort, unrelated to any receptor
   and as smooth as the receptor map; relief goes with nothing;
-- `follows`: `pattern` is the receptor map, and relief goes with attenuation and with coupling;
+- `follows`: `pattern` correlates with the receptor map by `map_r`, the rest being a map as in
+  `elsewhere`; relief goes with attenuation and with coupling;
 - `axis`: `pattern` runs from the back of the brain to the front.
 
 Patterns have mean 0 and variance 1 within structures, so that worlds differ in where the
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from handhold.correspondence import standardise
+from handhold.correspondence import standardise, within_r
 from handhold.replica import Design
 from handhold.variogram import root
 
@@ -58,10 +59,15 @@ class World:
         One of `WORLDS`.
     design : Design
     sizes : dict
-        attenuation_dz, map_dz, tracking_r, coupling_r of the section `calibrate`.
+        attenuation_dz, map_dz, map_r, tracking_r, coupling_r of the section `calibrate`.
 
     Attributes
     ----------
+    attenuation_dz, map_dz : float
+        As planted, 0 in the world `nothing`.
+    map_r : float
+        Correlation of the true map with the receptor map, within structures; 0 on average in
+        the world `elsewhere`.
     tracking_r, coupling_r : float
         What is planted of measures as reliable as the study's, at equal baselines where they
         are known. Where the two exclude each other, both are less than asked for.
@@ -79,6 +85,7 @@ class World:
         present = name != "nothing"
         self.attenuation_dz = present * sizes["attenuation_dz"]
         self.map_dz = present * sizes["map_dz"]
+        self.map_r = self._map_r(sizes["map_r"])
         rows = design.noise_root[len(design.binding) :]
         self._roi_root = root(rows @ rows.T)
         self._coupling = _coupling_direction(design)
@@ -91,17 +98,28 @@ class World:
             )
 
     def pattern(self, rng: np.random.Generator) -> NDArray:
-        """Return where attenuation lies, (P,); drawn only in the world `elsewhere`."""
+        """Draw where attenuation lies, (P,), mean 0 and variance 1 within structures."""
         design = self.design
+        if self.name == "nothing":
+            return np.zeros(len(design.binding))
+        if self.name == "axis":
+            return z_within(design.coordinates[:, 1], design.structure)
+        white = rng.standard_normal(len(design.binding))
+        smooth = z_within(design.signal_root @ white, design.structure)
         if self.name == "elsewhere":
-            values = design.signal_root @ rng.standard_normal(len(design.binding))
-        else:
-            values = {
-                "nothing": np.arange(len(design.binding)),  # its size is 0
-                "follows": design.binding,
-                "axis": design.coordinates[:, 1],
-            }[self.name]
-        return z_within(values, design.structure)
+            return smooth
+        binding = z_within(design.binding, design.structure)
+        own = z_within(_without(smooth, binding, design.structure), design.structure)
+        return self.map_r * binding + np.sqrt(1 - self.map_r**2) * own
+
+    def _map_r(self, planted: float) -> float:
+        design = self.design
+        if self.map_dz == 0 or self.name in ("nothing", "elsewhere"):
+            return 0.0
+        if self.name == "follows":
+            return planted
+        y = design.coordinates[:, 1]
+        return float(within_r(y, design.binding, design.structure, design.ranked))
 
     def draw(self, n_subjects: int, rng: np.random.Generator) -> Cohort:
         """Draw a cohort.
@@ -209,6 +227,15 @@ def _coupling_direction(design: Design) -> NDArray:
     direction = binding * design.sd
     rows = design.noise_root[: len(direction)]
     return direction / np.linalg.norm(direction @ rows)
+
+
+def _without(values: NDArray, other: NDArray, structure: NDArray) -> NDArray:
+    """Take another map, centred within structures, out of a map, structure by structure."""
+    left = values.copy()
+    for name in np.unique(structure):
+        own = structure == name
+        left[own] -= (left[own] @ other[own]) / (other[own] @ other[own]) * other[own]
+    return left
 
 
 def _had(has: NDArray) -> NDArray:

@@ -3,8 +3,8 @@
 from handhold.worlds import WORLDS
 
 PEOPLE = len(STUDY.labels)
-# Cohorts of one job: some ten seconds of work, to which starting it adds two.
-BATCH = 250
+# Cohorts of one job: some ten seconds of work; starting it takes two or three.
+BATCH = 500
 
 
 def batches(n_replicates):
@@ -85,7 +85,7 @@ rule repeat_study:
         verdicts=CONFIG["verdicts"],
         calibrate=choose(
             "calibrate",
-            *("n_permutations", "attenuation_dz", "map_dz"),
+            *("n_permutations", "attenuation_dz", "map_dz", "map_r"),
             *("tracking_r", "coupling_r"),
         ),
         seed=CONFIG["seed"],

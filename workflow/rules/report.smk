@@ -41,6 +41,9 @@ if len(STUDY.runs):
     if "scrub" in CONFIG["confounds"]["strategy"]:
         for name in ("fd_threshold_mm", "std_dvars_threshold"):
             QUALITY[name] = CONFIG["confounds"][name]
+if CONFIG["calibrate"]["in_report"]:
+    DRAWN += ["calibration", "power"]
+    TABLES += ["calibration", "sample_size"]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")
