@@ -34,7 +34,7 @@ def report(done: list[Path], total: int, what: str) -> str:
     if 1 < n_done < total:
         gaps = sorted(later - before for before, later in pairwise(times))
         # gaps far longer than most are interruptions of the run
-        usual = [gap for gap in gaps if gap <= LONG * gaps[3 * len(gaps) // 4]]
+        usual = [gap for gap in gaps if gap <= LONG * gaps[3 * (len(gaps) - 1) // 4]]
         line += f", about {_in_words((total - n_done) * fmean(usual))} left"
     return line
 
