@@ -14,52 +14,13 @@ from handhold.io import read_results, read_text, write_results
 
 TEMPLATE = Path(__file__).parents[1] / "workflow/report/report.html.j2"
 N, ALPHA = 30, 0.05
-PLANTED = {
-    "nothing": {},
-    "elsewhere": {"Q1": 0.5},
-    "follows": {"Q1": 0.5, "Q2": 0.7, "Q3": 0.4, "Q4": 0.4, "Q5": 0.7},
-    "axis": {"Q1": 0.5, "Q2": 0.64, "Q5": 0.64},
-}
-TESTS = {
-    "Q1": ["p in vACC", "family-wise p in any ROI"],
-    "Q2": ["naive p", "subject null", "map null (Moran singleton)", "both nulls"],
-    "Q3": ["p in vACC", "family-wise p in any ROI"],
-    "Q4": ["permutation p"],
-    "Q5": ["target, family-wise p", "target ahead of every map"],
-}
-VERDICTS = ["supported", "evidence against", "inconclusive"]
-
-
-def count_some(rejected=None):
-    """Counts of every world at 30 people, and of `follows` at 16 and 64."""
-    rng = np.random.default_rng(1)
-    sizes = [(world, N) for world in PLANTED] + [("follows", 16), ("follows", 64)]
-    rows = []
-    for world, n in sizes:
-        for question, names in TESTS.items():
-            planted = PLANTED[world].get(question, 0.0)
-            for test in [*names, *VERDICTS]:
-                meaning = rates.meaning_of(world, question, test, planted, 0.1)
-                often = 0 if meaning == "error" else 100 * np.sqrt(n)
-                rows.append(
-                    {
-                        **{"world": world, "n_subjects": n, "planted": planted},
-                        **{"question": question, "test": test, "n_replicates": 1000},
-                        "n_rejected": int(often + rng.integers(5, 60)),
-                    }
-                )
-    counts = pd.DataFrame(rows)
-    for (world, question, test), n_rejected in (rejected or {}).items():
-        chosen = counts[["world", "question", "test"]] == [world, question, test]
-        counts.loc[chosen.all(axis=1), "n_rejected"] = n_rejected
-    return counts
 
 
 @pytest.fixture(params=["some", "broken"])
 def written(request, tmp_path):
     """Tables written and read back; in the second, one error exceeds alpha."""
     broken = {("elsewhere", "Q2", "both nulls"): 90}
-    counts = count_some(broken if request.param == "broken" else None)
+    counts = example.calibration_counts(broken if request.param == "broken" else None)
     table = rates.rate(counts, level=0.95, alpha=ALPHA, smallest_r=0.1)
     needed = rates.needed_subjects(table, 0.8)
     for name, content in (("calibration", table), ("sample_size", needed)):
@@ -87,10 +48,10 @@ def test_every_rate_is_drawn_where_the_table_has_it(written):
     figure.draw_without_rendering()
     own = table[table["n_subjects"] == N]
     n_drawn = 0
-    for axes, world in zip(figure.axes, PLANTED, strict=True):
+    for axes, world in zip(figure.axes, example.PLANTED, strict=True):
         for row in own[own["world"] == world].itertuples():
             marks = lines(axes, f"rate {row.question} {row.test}")
-            left_out = row.test in VERDICTS[1:] or row.test.startswith("p in")
+            left_out = row.test in example.SAID[1:] or row.test.startswith("p in")
             assert len(marks) == (not left_out)
             n_drawn += len(marks)
             for mark in marks:
@@ -111,14 +72,14 @@ def test_power_is_drawn_by_number_of_people(written):
     figure.draw_without_rendering()
     (axes,) = figure.axes
     chosen = table[(table["world"] == "follows") & (table["test"] == "supported")]
-    for question in TESTS:
+    for question in example.COUNTED:
         (line,) = lines(axes, f"power {question}")
         own = chosen[chosen["question"] == question].sort_values("n_subjects")
         assert list(line.get_xdata()) == [16, 30, 64]
         assert list(line.get_ydata()) == list(own["rate"])
     told = [text.get_text() for text in axes.get_legend().get_texts()]
     notes = needed.set_index("question")["note"]
-    assert told == [f"{question}: {notes[question]}" for question in TESTS]
+    assert told == [f"{question}: {notes[question]}" for question in example.COUNTED]
     styles = {line.get_linestyle() for line in axes.lines if line.get_gid()}
     assert len({line.get_marker() for line in axes.lines if line.get_gid()}) == 5
     assert len(styles) >= 4

@@ -40,6 +40,7 @@ STUDY = {
     "tests": {},
     "nulls": {},
     "verdicts": {},
+    "calibrate": {},
 }
 
 # The same of simulated images, which alone has a section simulate.
