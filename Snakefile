@@ -24,6 +24,7 @@ include: "workflow/rules/attenuation.smk"
 include: "workflow/rules/correspondence.smk"
 include: "workflow/rules/tracking.smk"
 include: "workflow/rules/specificity.smk"
+include: "workflow/rules/calibration.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -7,6 +7,8 @@ numbers are drawn, not analysed: a page or a figure must show them as they stand
 import numpy as np
 import pandas as pd
 
+from handhold import rates
+
 ROIS = ("ventral_acc", "ventral_pfc", "striatum", "insula")
 DEFINITIONS = ("aal3", "harvard_oxford")
 CONTRASTS = ("partner", "stranger")
@@ -401,3 +403,61 @@ def regressors(review, cells=("alone_threat", "alone_safe")):
             n_late_events=0, warnings=words,
         )
     )  # fmt: skip
+
+
+# What is planted in each world of a calibration, by question; and what is counted.
+PLANTED = {
+    "nothing": {},
+    "elsewhere": {"Q1": 0.5},
+    "follows": {"Q1": 0.5, "Q2": 0.7, "Q3": 0.4, "Q4": 0.4, "Q5": 0.7},
+    "axis": {"Q1": 0.5, "Q2": 0.64, "Q5": 0.64},
+}
+COUNTED = {
+    "Q1": ["p in vACC", "family-wise p in any ROI"],
+    "Q2": ["naive p", "subject null", "map null (Moran singleton)", "both nulls"],
+    "Q3": ["p in vACC", "family-wise p in any ROI"],
+    "Q4": ["permutation p"],
+    "Q5": ["target, family-wise p", "target ahead of every map"],
+}
+SAID = ["supported", "evidence against", "inconclusive"]
+
+
+def calibration_counts(rejected=None):
+    """Counts of every world at 30 people, and of `follows` at 16 and 64."""
+    rng = np.random.default_rng(1)
+    sizes = [(world, 30) for world in PLANTED] + [("follows", 16), ("follows", 64)]
+    rows = []
+    for world, n in sizes:
+        for question, names in COUNTED.items():
+            planted = PLANTED[world].get(question, 0.0)
+            for test in [*names, *SAID]:
+                meaning = rates.meaning_of(world, question, test, planted, 0.1)
+                often = 0 if meaning == "error" else 100 * np.sqrt(n)
+                rows.append(
+                    {
+                        **{"world": world, "n_subjects": n, "planted": planted},
+                        **{"question": question, "test": test, "n_replicates": 1000},
+                        "n_rejected": int(often + rng.integers(5, 60)),
+                    }
+                )
+    counts = pd.DataFrame(rows)
+    for (world, question, test), n_rejected in (rejected or {}).items():
+        chosen = counts[["world", "question", "test"]] == [world, question, test]
+        counts.loc[chosen.all(axis=1), "n_rejected"] = n_rejected
+    return counts
+
+
+def calibration(rejected=None):
+    """The two tables of a calibration, as text."""
+    table = rates.rate(
+        calibration_counts(rejected), level=0.95, alpha=0.05, smallest_r=0.1
+    )
+    needed = rates.needed_subjects(table, 0.8)
+    flags = {
+        name: table[name].map({True: "true", False: "false"})
+        for name in ("is_error", "decides")
+    }
+    return {
+        "calibration": as_text(table.assign(**flags)),
+        "sample_size": as_text(needed),
+    }

@@ -42,6 +42,7 @@ STUDY = {
     "verdicts": {
         "rules": SCHEMA["properties"]["verdicts"]["properties"]["rules"]["default"]
     },
+    "calibrate": {},
 }
 
 # The same of simulated images, which alone has a section simulate.

@@ -135,13 +135,15 @@ LAYERS = {
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
         *("regression", "reliability", "mixed", "within", "sensitivity"),
+        *("replica", "worlds", "rates"),
     },
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
-        *("extract", "provenance", "group"),
+        *("extract", "provenance", "group", "progress"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
+        "figures_calibration",
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {
@@ -153,7 +155,7 @@ NUMERIC = [name for name in MODULES if name in LAYERS["numeric"]]
 # Seconds of import each, paid by every job; inside a function only its callers pay.
 HEAVY = {"nilearn", "sklearn", "matplotlib", "statsmodels"}
 # Only jobs that draw import these.
-DRAW = {"drawing", "figures", "figures_quality"}
+DRAW = {"drawing", "figures", "figures_quality", "figures_calibration"}
 # A numeric module has no use for a file system, a drawing or a workflow.
 FOREIGN = {"io", "json", "matplotlib", "nibabel", "nilearn", "os", "pathlib", "shutil"}
 FOREIGN |= {"snakemake", "yaml"}

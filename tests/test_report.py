@@ -498,7 +498,7 @@ def test_captions_say_which_null_decides_and_what_the_others_gave(rng):
 
 def test_no_caption_keeps_a_placeholder(rng):
     described = captions.describe_figures(
-        results(rng),
+        {**results(rng), **example.calibration()},
         contrast="partner",
         definition="aal3",
         method="spearman",

@@ -294,6 +294,45 @@ def test_the_same_seed_gives_the_same_bytes_on_one_core(checkout):
     assert {path.name: path.read_bytes() for path in tests.iterdir()} == before
 
 
+CALIBRATED = {
+    "calibrate": {"n_replicates": 100, "n_replicates_power": 100, "n_subjects": [8]}
+}
+
+
+def test_a_calibration_waits_until_it_is_asked_for(checkout):
+    changes = {**CALIBRATED["calibrate"], "map_dz": 0.5}
+    planned = checkout.planned(changed(calibrate=changes))
+    assert planned <= {"record_provenance", "write_report"}
+    planned = checkout.planned(changed(calibrate={**changes, "in_report": True}))
+    assert planned >= {"prepare_calibration", "repeat_study", "join_calibration"}
+    assert planned >= {"draw_calibration", "write_report"}
+    assert not planned & {"judge", "attenuate", "test_attenuation"}
+
+
+@pytest.mark.slow
+def test_a_study_is_calibrated_the_same_on_any_number_of_cores(checkout):
+    config = changed(**CALIBRATED)
+    checkout.run(config, "calibrate")
+    results = checkout.results()
+    before = (results / "calibration.tsv").read_bytes()
+    rates = checkout.table("calibration")
+    assert set(rates["world"]) == {"nothing", "elsewhere", "follows", "axis"}
+    assert set(rates["question"]) == {"Q1", "Q2", "Q3", "Q4", "Q5"}
+    assert set(rates["n_subjects"]) == {6, 8}
+    assert set(rates["n_replicates"]) == {100}
+    both = rates[(rates["test"] == "both nulls") & (rates["meaning"] == "error")]
+    assert len(both) == 2
+    # 100 cohorts at .05: more than 15 are seen once in 30,000 times
+    assert (both["n_rejected"] <= 15).all()
+    assert set(checkout.table("sample_size")["question"]) == set(rates["question"])
+    assert (results / "figures" / "power.svg").stat().st_size > 1000
+    again = ("--cores", "1", "--forcerun", "repeat_study", "--", "calibrate")
+    done = checkout.snakemake(config, *again)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "calibration, batches [########################] 5 of 5" in done.stdout
+    assert (results / "calibration.tsv").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("sections", "again", "kept"),
     [

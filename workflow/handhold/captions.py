@@ -13,6 +13,14 @@ from handhold.families import other_families
 
 LOWERED = "Values above 0: {act} lowered the response"
 HELPED = "relief above 0: {act} helped"
+# What a calibration plants, by question.
+WHAT = {
+    "Q1": "d_z",
+    "Q2": "r with the map",
+    "Q3": "r with relief",
+    "Q4": "r with relief",
+    "Q5": "r with the map",
+}
 
 
 class Description(NamedTuple):
@@ -58,6 +66,8 @@ def describe_figures(
         described["tracking"] = describe_tracking(tracking, act=act)
         coupling = _drawn(results["tests/coupling"], contrast=contrast)
         described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
+    if "calibration" in results:
+        described |= describe_calibration(results["calibration"])
     if "tests/specificity" in results:
         panel = _drawn(results["tests/specificity"], contrast=contrast)
         described["specificity"] = describe_panel(panel)
@@ -239,6 +249,127 @@ def describe_tsnr() -> Description:
         "of the ROI that were measured. Where it is low, an effect is estimated poorly."
     )
     return Description(alt, caption)
+
+
+def describe_calibration(table: pd.DataFrame) -> dict[str, Description]:
+    """Describe `figures_calibration.draw_rates` and `draw_power`."""
+    own = of_own_size(table)
+    n = tables.display(own["n_subjects"].iloc[0], "count")
+    cohorts = tables.display(own["n_replicates"].iloc[0], "count")
+    found = "; ".join(
+        f"{row['world']}, {row['question']} {row['test']}: {_rate(row)}"
+        for row in own[own["decides"] == "true"].to_dict("records")
+        if row["test"] != "supported" or row["question"] == "Q5"
+    )
+    rates = Description(
+        f"Rates of rejection in four simulated worlds, one panel each. {found}.",
+        f"How often a study of these {n} people rejects, {cohorts} simulated studies per world, "
+        "with their own noise, gaps, receptor map, nulls and thresholds; bars are Clopper-Pearson "
+        "intervals. Worlds: nothing there; a real attenuation with no bond to the receptor map, "
+        "drawn afresh each time and as smooth as the map; one that follows the map, with relief "
+        "that goes with it; one that runs from the back of the brain to the front. Circles: "
+        "rejecting is an error, and its rate should not exceed the dashed line at alpha beyond "
+        "chance; squares: it is right, and the rate is power; diamonds: attenuation does go with "
+        "the map, but not because of the receptor. Full marks decide, hollow ones stand beside "
+        "them. The scale is that of the root of the share.",
+    )
+    curve = table[(table["world"] == "follows") & (table["test"] == "supported")]
+    most = max(curve["n_subjects"], key=float, default="")
+    ends = "; ".join(
+        f"{row['question']} with {row['n_subjects']} people: {_rate(row)}"
+        for row in curve[curve["n_subjects"].isin([n, most])].to_dict("records")
+    )
+    power = Description(
+        f"Power against the number of people, one line per question. {ends}.",
+        "How often each question ends in supported where attenuation follows the receptor map "
+        "and relief goes with it, by number of people; bands are Clopper-Pearson intervals, the "
+        "upright line is this study. What is planted: "
+        + "; ".join(
+            f"{row['question']} {WHAT[row['question']]} {tables.display(row['planted'], 'r')}"
+            for row in curve.drop_duplicates("question").to_dict("records")
+        )
+        + ". Beside the names: people needed for the power of verdicts.power, the grey line.",
+    )
+    return {"calibration": rates, "power": power}
+
+
+def sum_up_calibration(table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:
+    """Say in sentences what the calibration found; tables as text."""
+    own = of_own_size(table)
+    n = tables.display(own["n_subjects"].iloc[0], "count")
+    deciding = own[own["decides"] == "true"].to_dict("records")
+    power = [
+        f"{row['question']} in {tables.display(row['rate'], 'share')} ("
+        f"{WHAT[row['question']]} {tables.display(row['planted'], 'r')})"
+        for row in deciding
+        if row["world"] == "follows"
+        and row["test"] == "supported"
+        and row["meaning"] == "right"
+    ]
+    errors = [row for row in deciding if row["is_error"] == "true"]
+    broken = [row for row in errors if row["holds"] == "no"]
+    sentences = []
+    if power:
+        sentences.append(
+            f"With {n} people, where the hypotheses are true, a study like this one ends in "
+            f"supported: {', '.join(power)}."
+        )
+    if not broken:
+        sentences.append(
+            f"Where they are false, each of the {len(errors)} rates of error of what decides is at "
+            "most alpha, within the chance of the simulation."
+        )
+    else:
+        listed = "; ".join(
+            f"{row['question']}, {row['test']}, world {row['world']}: {_rate(row)}"
+            for row in broken
+        )
+        sentences.append(
+            f"Of the {len(errors)} rates of error of what decides, {len(broken)} exceed alpha by "
+            f"more than the chance of the simulation: {listed}. Read these verdicts with that in "
+            "mind."
+        )
+    confounded = [
+        row
+        for row in deciding
+        if row["meaning"] == "confounded" and row["test"] != "supported"
+    ]
+    sentences += [
+        "Attenuation that only runs from the back of the brain to the front goes with this "
+        f"receptor map by r = {tables.display(row['planted'], 'r')}, and {row['test']} of "
+        f"{row['question']} reject in {_rate(row)}: right of the map, wrong of the receptor."
+        for row in confounded
+    ]
+    if len(needed):
+        listed = ", ".join(
+            f"{row['question']} {row['note']}{_between(row)}"
+            for row in needed.to_dict("records")
+        )
+        share = tables.display(needed["power"].iloc[0], "share")
+        sentences.append(f"People needed for {share} power: {listed}.")
+    return sentences
+
+
+def of_own_size(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of a calibration that have as many people as the study."""
+    # worlds but the one of the power curves are simulated at this size alone
+    n = table.loc[table["world"] == "nothing", "n_subjects"].iloc[0]
+    return table[table["n_subjects"] == n]
+
+
+def _rate(row: Mapping) -> str:
+    shown = tables.interval(row["low"], row["high"], "share")
+    return f"{tables.display(row['rate'], 'share')} {shown}"
+
+
+def _between(row: Mapping) -> str:
+    if tables.is_missing(row["n_subjects"]):
+        return ""
+    low, high = (
+        tables.MISSING if tables.is_missing(row[bound]) else f"{float(row[bound]):.0f}"
+        for bound in ("low", "high")
+    )
+    return f" [{low}, {high}]"
 
 
 def _estimate(row: Mapping, kind: str) -> str:

@@ -394,18 +394,23 @@ def couple(
     present = ~np.isnan(attenuation)
     n_parcels = present.sum(axis=1)
     r = np.full(len(attenuation), np.nan)
+    # subjects with the same parcels together: most have all
+    alike: dict[bytes, list[int]] = {}
     for row in np.flatnonzero(n_parcels >= min_parcels):
-        own = present[row]
+        alike.setdefault(present[row].tobytes(), []).append(row)
+    for rows in alike.values():
+        own = present[rows[0]]
         try:
-            r[row] = within_r(
-                attenuation[row, own],
+            r[rows] = within_r(
+                attenuation[rows][:, own],
                 binding[own],
                 structure[own],
                 ranked,
                 None if given is None else np.asarray(given, float)[..., own],
             )
         except ValueError as error:
-            raise ValueError(f"subject in row {row}: {error}") from error
+            listed = ", ".join(map(str, rows))
+            raise ValueError(f"subject in row {listed}: {error}") from error
     return Coupling(r, np.arctanh(np.clip(r, -LARGEST_R, LARGEST_R)), n_parcels)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import gammaln
@@ -93,7 +93,6 @@ def one_sample(values: NDArray, *, level: float, smallest_dz: float) -> OneSampl
     margin = stats.t.ppf((1 + level) / 2, df) * error
     dz_low, dz_high = (ncp / np.sqrt(n) for ncp in _noncentrality(t, df, level))
     unbias = _unbias(df)
-    bound = smallest_dz * np.sqrt(n)
     numbers = {
         "mean": mean,
         "sd": sd,
@@ -107,10 +106,35 @@ def one_sample(values: NDArray, *, level: float, smallest_dz: float) -> OneSampl
         "hedges_g": unbias * dz,
         "g_low": unbias * dz_low,
         "g_high": unbias * dz_high,
-        # On the side of zero where the mean is, the nearer bound decides.
-        "p_tost": stats.t.cdf(abs(t) - bound, df),
+        "p_tost": equivalence_p(t, n, smallest_dz),
     }
     return OneSample(n=n, df=df, **{key: float(x) for key, x in numbers.items()})
+
+
+def equivalence_p(t: ArrayLike, n: ArrayLike, smallest_dz: ArrayLike) -> NDArray:
+    """Return p of the claim that a standardised mean is smaller than the smallest of interest.
+
+    Parameters
+    ----------
+    t : float or array
+        One-sample t.
+    n : int or array
+        Number of subjects, 2 or more.
+    smallest_dz : float or array
+        Smallest standardised mean of interest, positive, in sample standard deviations.
+
+    Returns
+    -------
+    array
+        The larger of the two one-sided p values (TOST); nan where t is.
+
+    Examples
+    --------
+    >>> f"{equivalence_p(0.2, 100, 0.3):.4f}"
+    '0.0031'
+    """
+    # On the side of zero where the mean is, the nearer bound decides.
+    return stats.t.cdf(np.abs(t) - smallest_dz * np.sqrt(n), np.subtract(n, 1))
 
 
 def detectable_dz(n: int, *, power: float, alpha: float) -> float:

@@ -206,11 +206,7 @@ def gaussian_voxels(
 
 def fit_parcels(maps: NDArray, distance: NDArray) -> list[Covariance]:
     """Fit a covariance to each of the maps (n_maps, n_parcels), over pairs of parcels."""
-    first, second = np.triu_indices(len(distance), 1)
-    apart = distance[first, second]
-    near = apart <= LONGEST * apart.max()
-    first, second, apart = first[near], second[near], apart[near]
-    lag = _lag_of(apart)
+    first, second, apart, lag = _near_pairs(distance)
     n_pairs = np.bincount(lag, minlength=N_LAGS)
     mm = np.bincount(lag, apart, N_LAGS)
     found = []
@@ -219,6 +215,22 @@ def fit_parcels(maps: NDArray, distance: NDArray) -> list[Covariance]:
         sums = np.bincount(lag, squares, N_LAGS)
         found.append(fit_covariance(mm, sums, n_pairs))
     return found
+
+
+def fit_together(maps: NDArray, distance: NDArray) -> Covariance:
+    """Fit one covariance to all of the maps (n_maps, n_parcels), draws of one field.
+
+    NaN is a parcel that a map lacks; its pairs do not count.
+    """
+    first, second, apart, lag = _near_pairs(distance)
+    n_pairs, mm, squares = np.zeros((3, N_LAGS))
+    for of_map in maps:
+        halved = (of_map[first] - of_map[second]) ** 2 / 2
+        has = np.isfinite(halved)
+        n_pairs += np.bincount(lag[has], minlength=N_LAGS)
+        mm += np.bincount(lag[has], apart[has], N_LAGS)
+        squares += np.bincount(lag[has], halved[has], N_LAGS)
+    return fit_covariance(mm, squares, n_pairs)
 
 
 def fit_covariance(mm: NDArray, squares: NDArray, n_pairs: NDArray) -> Covariance:
@@ -329,6 +341,15 @@ def _require_voxels(values: NDArray, voxels: NDArray) -> None:
     n_places = len(np.unique(voxels, axis=0))
     if n_places < len(voxels):
         raise ValueError(f"{len(voxels)} voxels stand on only {n_places} places")
+
+
+def _near_pairs(distance: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """List pairs of parcels up to the longest lag: first, second, distance (mm), lag."""
+    first, second = np.triu_indices(len(distance), 1)
+    apart = distance[first, second]
+    near = apart <= LONGEST * apart.max()
+    first, second, apart = first[near], second[near], apart[near]
+    return first, second, apart, _lag_of(apart)
 
 
 def _lag_of(apart: NDArray) -> NDArray:

@@ -176,6 +176,12 @@ def write_arrays(arrays: dict[str, np.ndarray], path: str | Path) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read arrays by name."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays}
+
+
 def write_cloud(cloud: Cloud, path: str | Path) -> None:
     """Write a cloud of regions."""
     write_arrays({**vars(cloud), "names": np.array(cloud.names)}, path)
@@ -183,8 +189,7 @@ def write_cloud(cloud: Cloud, path: str | Path) -> None:
 
 def read_cloud(path: str | Path) -> Cloud:
     """Read a cloud of regions."""
-    with np.load(path, allow_pickle=False) as arrays:
-        parts = {name: arrays[name] for name in arrays}
+    parts = read_arrays(path)
     return Cloud(**{**parts, "names": tuple(parts["names"].tolist())})
 
 

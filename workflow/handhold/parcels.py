@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from handhold.correspondence import (
     MIN_PARCELS,
@@ -540,10 +540,10 @@ def judge_parcels(
 def arrange_subjects(
     attenuation: pd.DataFrame,
     contrast: str,
-    regions: pd.Series,
+    regions: ArrayLike,
     values: str = "attenuation",
 ) -> NDArray:
-    """Arrange attenuation of one contrast as (n_subjects, n_parcels), subjects as they come."""
+    """Arrange attenuation of one contrast as (n_subjects, n_regions), subjects as they come."""
     own = attenuation[attenuation["contrast"] == contrast]
     wide = own.pivot(index="subject", columns="region", values=values)
     subjects = attenuation["subject"].drop_duplicates()

@@ -17,7 +17,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from handhold import tables
+from handhold import captions, tables
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
@@ -28,6 +28,7 @@ FIGURES = {
     "Q5": ("specificity",),
     "runs": ("runs",),
     "regions": ("coverage", "tsnr"),
+    "calibration": ("calibration", "power"),
 }
 TESTS = {
     "Q1": "tests/attenuation",
@@ -251,6 +252,7 @@ def render(
         combination=verdicts.get("combination", {}),
         questions=[_question(q, results, figures) for q in verdicts["questions"]],
         other_figures=_other_figures(figures),
+        calibration=_calibration(results, figures),
         stages=_table(results, "exclusions_by_stage", "What was excluded, by stage"),
         exclusions=_table(results, "exclusions", "What was excluded, and why"),
         runs=_runs(results, figures) if "qc/summary" in results else None,
@@ -501,6 +503,29 @@ def _runs(results: Mapping, figures: Mapping) -> dict:
             _entry(warned, "qc/review", "Runs with warnings"),
             _entry(cells, "qc/regressors", "Regressors with warnings"),
             _entry(review[OF_RUNS.split()], "qc/review", "All runs"),
+        ],
+    }
+
+
+def _calibration(results: Mapping, figures: Mapping) -> dict | None:
+    """Gather what the page shows of the calibration, if it was run for the page."""
+    if "calibration" not in results:
+        return None
+    table, needed = results["calibration"], results["sample_size"]
+    own = captions.of_own_size(table)
+    own = own[(own["decides"] == "true") | (own["question"] == "Q2")]
+    bounds = zip(own["low"], own["high"], strict=True)
+    own = own.assign(interval=[tables.interval(*pair, "share") for pair in bounds])
+    shown = [
+        *("world", "question", "test", "planted", "n_replicates"),
+        *("rate", "interval", "meaning", "holds"),
+    ]
+    return {
+        "sentences": captions.sum_up_calibration(table, needed),
+        "figures": _figures("calibration", figures),
+        "tables": [
+            _entry(own[shown], "calibration", "Rates of what decides, and of Q2"),
+            _entry(needed, "sample_size", "People needed"),
         ],
     }
 

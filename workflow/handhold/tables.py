@@ -21,7 +21,7 @@ LARGE, SMALL = 1e5, 1e-4
 COUNTS = {"n", "df", "volume", "volume_a", "volume_b", "rank", "df_low", "df_high"}
 COUNTS |= {"total_volumes", "total_censored"}
 SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
-SHARES |= {"largest_high_pass_loss"}
+SHARES |= {"largest_high_pass_loss", "rate", "power"}
 CORRELATIONS = {
     *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
     *("null_low", "null_high", "null_sd", "null_sd_moran", "null_sd_variogram"),
@@ -39,7 +39,7 @@ EFFECTS = {
     *("mean_fd", "max_fd", "average_fd", "largest_vif", "condition_number"),
     "total_duration",
     *("bf10_low", "bf10_high", "bf10_partial", "bf10_partial_low", "bf10_partial_high"),
-    *("max_cook", "response_baseline"),
+    *("max_cook", "response_baseline", "planted"),
     *("between", "between_low", "between_high", "covariance"),
     *(
         f"{path}{bound}"
@@ -146,6 +146,8 @@ LABELS = {
     "gain_alone": "R2 alone",
     "gain_last": "Gain as the last",
     "dominates": "Dominates completely",
+    "n_replicates": "Simulated studies",
+    "n_rejected": "Rejections",
 }
 
 # Signs that `display` writes and that LaTeX needs spelt, and its own special characters.

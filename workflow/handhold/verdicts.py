@@ -5,7 +5,7 @@ stand in the configuration (`verdicts`) before the data are seen; `verdicts.json
 print what is decided here and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -301,12 +301,7 @@ def answer_regions(
         verdict: list(primary.loc[primary["verdict"] == verdict, "region"])
         for verdict in (SUPPORTED, AGAINST, INCONCLUSIVE)
     }
-    if found[SUPPORTED]:
-        verdict = SUPPORTED
-    elif found[AGAINST] and not found[INCONCLUSIVE]:
-        verdict = AGAINST
-    else:
-        verdict = INCONCLUSIVE
+    verdict = join_regions(primary["verdict"])
     torn = _torn(own, primary)
     reason = "; ".join(
         f"{name} in {', '.join(regions)}" for name, regions in found.items() if regions
@@ -331,6 +326,14 @@ def answer_regions(
         reason,
         primary,
     )
+
+
+def join_regions(verdicts: Iterable[str]) -> str:
+    """Join the verdicts of the hypothesised ROIs: any support, or evidence against in all."""
+    found = set(verdicts)
+    if SUPPORTED in found:
+        return SUPPORTED
+    return AGAINST if found == {AGAINST} else INCONCLUSIVE
 
 
 def answer_correspondence(
@@ -382,26 +385,8 @@ def answer_specificity(
     Evidence against if another map does significantly better than the target (family-wise p).
     """
     own = table[table["contrast"] == contrast]
-    target, others = own[own["target"]].iloc[0], own[~own["target"]]
-    passed = others["p_difference_fwe"] <= thresholds["alpha"]
-    behind = others[passed & (others["difference"] > 0)]["label"]
-    followed = (others["effect"] > 0) & (others["p_fwe"] <= thresholds["alpha"])
-    ahead = others[passed & followed & (others["difference"] < 0)]["label"]
-    level = [label for label in others["label"] if label not in {*behind, *ahead}]
-    if q2["verdict"] == SUPPORTED and len(behind) == len(others):
-        verdict, reason = SUPPORTED, "the target correlates more than every other map"
-    elif len(ahead):
-        verdict = AGAINST
-        reason = f"these maps correlate more than the target: {', '.join(ahead)}"
-    elif q2["verdict"] != SUPPORTED:
-        verdict = INCONCLUSIVE
-        reason = (
-            "correspondence (Q2) is not supported, "
-            "so that there is nothing to be specific about"
-        )
-    else:
-        verdict = INCONCLUSIVE
-        reason = f"the data cannot tell the target from {', '.join(level)}"
+    target = own[own["target"]].iloc[0]
+    verdict, reason = judge_panel(own, q2["verdict"], thresholds)
     sentence = {
         SUPPORTED: f"Attenuation ({contrast}) follows {target['label']} more than any other "
         "map of the panel.",
@@ -426,6 +411,32 @@ def _inseparable(target: pd.Series) -> str:
     if target["r_squared"] < INSEPARABLE:
         return ""
     return ": no data over these parcels can separate it from them, whatever the correlations are"
+
+
+def judge_panel(own: pd.DataFrame, q2: str, thresholds: dict) -> tuple[str, str]:
+    """Return verdict and reason of Q5 from the rows of one contrast and the verdict of Q2.
+
+    `own` has columns label, target, effect, p_fwe, difference and p_difference_fwe.
+    """
+    others = own[~own["target"]]
+    passed = others["p_difference_fwe"] <= thresholds["alpha"]
+    behind = others[passed & (others["difference"] > 0)]["label"]
+    followed = (others["effect"] > 0) & (others["p_fwe"] <= thresholds["alpha"])
+    ahead = others[passed & followed & (others["difference"] < 0)]["label"]
+    if q2 == SUPPORTED and len(behind) == len(others):
+        return SUPPORTED, "the target correlates more than every other map"
+    if len(ahead):
+        return (
+            AGAINST,
+            f"these maps correlate more than the target: {', '.join(ahead)}",
+        )
+    if q2 != SUPPORTED:
+        return INCONCLUSIVE, (
+            "correspondence (Q2) is not supported, "
+            "so that there is nothing to be specific about"
+        )
+    level = [label for label in others["label"] if label not in {*behind, *ahead}]
+    return INCONCLUSIVE, f"the data cannot tell the target from {', '.join(level)}"
 
 
 def not_run(question: str, reason: str) -> dict:

@@ -47,6 +47,9 @@ if len(STUDY.runs):
             QUALITY[name] = CONFIG["confounds"][name]
 if "Q5" in QUESTIONS:
     TABLES += ["tests/partials", "tests/joint"]
+if CONFIG["calibrate"]["in_report"]:
+    DRAWN += ["calibration", "power"]
+    TABLES += ["calibration", "sample_size"]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")

@@ -1,0 +1,243 @@
+"""Worlds of known truth in which a study is repeated, at the level of its region values.
+
+A cohort of a world has the study's people, parcels, ROIs, gaps and noise; what differs is what
+is true of the attenuation `a` of person s in parcel p:
+
+    a[s, p] = spread * (attenuation_dz + map_dz * pattern[p]) + sd[p] * e[s, p]
+
+- `nothing`: no attenuation on average (both sizes are 0), relief goes with nothing;
+- `elsewhere`: `pattern` is a smooth map drawn afresh for every cohort, unrelated to any receptor
+  and as smooth as the receptor map; relief goes with nothing;
+- `follows`: `pattern` correlates with the receptor map by `map_r`, the rest being a map as in
+  `elsewhere`; relief goes with attenuation and with coupling;
+- `axis`: `pattern` runs from the back of the brain to the front.
+
+Patterns have mean 0 and variance 1 within structures, so that worlds differ in where the
+attenuation lies and not in how much there is. In a hypothesised ROI the standardised mean is
+`attenuation_dz` in every world but `nothing`. `sd` is the study's own spread between people,
+parcel by parcel, `spread` its root mean square.
+
+The noise `e` is that of `handhold.replica`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from handhold.correspondence import standardise, within_r
+from handhold.replica import Design
+from handhold.variogram import root
+
+WORLDS = ("nothing", "elsewhere", "follows", "axis")
+# Of relief's variance that planted correlations may explain: with correlations that exclude
+# each other the rest would be negative.
+MOST_EXPLAINED = 0.95
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One cohort of a world.
+
+    `parcels` (n_subjects, P) and `rois` (n_subjects, n_contrasts, R): attenuation, nan where the
+    study lacks it; `relief` (n_subjects,), nan of people who were not rated; `baselines`
+    (n_subjects, 2, R), score and response at baseline, or None.
+    """
+
+    parcels: NDArray
+    rois: NDArray
+    relief: NDArray
+    baselines: NDArray | None
+
+
+class World:
+    """One world of a study, ready to draw cohorts from.
+
+    Parameters
+    ----------
+    name : str
+        One of `WORLDS`.
+    design : Design
+    sizes : dict
+        attenuation_dz, map_dz, map_r, tracking_r, coupling_r of the section `calibrate`.
+
+    Attributes
+    ----------
+    attenuation_dz, map_dz : float
+        As planted, 0 in the world `nothing`.
+    map_r : float
+        Correlation of the true map with the receptor map, within structures; 0 on average in
+        the world `elsewhere`.
+    tracking_r, coupling_r : float
+        What is planted of measures as reliable as the study's, at equal baselines where they
+        are known. Where the two exclude each other, both are less than asked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such world.
+    """
+
+    def __init__(self, name: str, design: Design, sizes: dict):
+        if name not in WORLDS:
+            raise ValueError(f"world is {name!r}; it must be one of {WORLDS}")
+        self.name, self.design = name, design
+        present = name != "nothing"
+        self.attenuation_dz = present * sizes["attenuation_dz"]
+        self.map_dz = present * sizes["map_dz"]
+        self.map_r = self._map_r(sizes["map_r"])
+        rows = design.noise_root[len(design.binding) :]
+        self._roi_root = root(rows @ rows.T)
+        self._coupling = _coupling_direction(design)
+        self._weights, self._rest = np.zeros(len(design.regions) + 1), 1.0
+        self.tracking_r = self.coupling_r = 0.0
+        if name == "follows":
+            self._plant_relief(
+                sizes["tracking_r"] * design.tracking_ceiling,
+                sizes["coupling_r"] * design.coupling_ceiling,
+            )
+
+    def pattern(self, rng: np.random.Generator) -> NDArray:
+        """Draw where attenuation lies, (P,), mean 0 and variance 1 within structures."""
+        design = self.design
+        if self.name == "nothing":
+            return np.zeros(len(design.binding))
+        if self.name == "axis":
+            return z_within(design.coordinates[:, 1], design.structure)
+        white = rng.standard_normal(len(design.binding))
+        smooth = z_within(design.signal_root @ white, design.structure)
+        if self.name == "elsewhere":
+            return smooth
+        binding = z_within(design.binding, design.structure)
+        own = z_within(_without(smooth, binding, design.structure), design.structure)
+        return self.map_r * binding + np.sqrt(1 - self.map_r**2) * own
+
+    def _map_r(self, planted: float) -> float:
+        design = self.design
+        if self.map_dz == 0 or self.name in ("nothing", "elsewhere"):
+            return 0.0
+        if self.name == "follows":
+            return planted
+        y = design.coordinates[:, 1]
+        return float(within_r(y, design.binding, design.structure, design.ranked))
+
+    def draw(self, n_subjects: int, rng: np.random.Generator) -> Cohort:
+        """Draw a cohort.
+
+        With more people than the study has, their gaps are repeated in turn; a parcel or ROI
+        that none of fewer people has counts as had by all.
+        """
+        design = self.design
+        n_parcels = len(design.binding)
+        white = rng.standard_normal((n_subjects, len(design.noise_root)))
+        noise = white @ design.noise_root.T
+        of_parcels, of_rois = noise[:, :n_parcels], noise[:, n_parcels:]
+        spread = np.sqrt((design.sd**2).mean())
+        mean = spread * (self.attenuation_dz + self.map_dz * self.pattern(rng))
+        parcels = mean + design.sd * of_parcels
+        rois = self._rois(of_rois, rng)
+        relief, baselines = self._relief(of_rois, of_parcels, rng)
+
+        people = np.arange(n_subjects) % design.n_subjects
+        return Cohort(
+            np.where(_had(design.has_parcel[people]), parcels, np.nan),
+            np.where(_had(design.has_roi[people]), rois, np.nan),
+            np.where(design.rated[people], relief, np.nan),
+            baselines,
+        )
+
+    def _rois(self, noise: NDArray, rng: np.random.Generator) -> NDArray:
+        """Attenuation in ROIs, (n_subjects, n_contrasts, R), from the noise of the primary."""
+        design = self.design
+        shape = (len(noise), len(design.contrast_share) - 1, noise.shape[1])
+        others = rng.standard_normal(shape) @ self._roi_root.T
+        fields = np.concatenate([noise[:, np.newaxis], others], axis=1)
+        joint = np.einsum("kj,sjr->skr", design.contrast_root, fields)
+        mean = self.attenuation_dz * np.outer(design.contrast_share, design.roi_sd[0])
+        return mean + design.roi_sd * joint
+
+    def _relief(
+        self, of_rois: NDArray, of_parcels: NDArray, rng: np.random.Generator
+    ) -> tuple[NDArray, NDArray | None]:
+        """Draw relief and baselines: relief = score_r * score + what attenuation explains + rest.
+
+        Attenuation = response_r * response + own; relief goes with `own`, so that what is
+        planted is the correlation at equal baselines. Score and response are independent:
+        their bond is what the model holds constant.
+        """
+        design, n_subjects = self.design, len(of_rois)
+        own, baselines, score_r = of_rois, None, 0.0
+        score = rng.standard_normal(n_subjects)
+        if design.adjusted:
+            b, score_r = design.response_r, design.score_r
+            fresh = rng.standard_normal(of_rois.shape) @ self._roi_root.T
+            response = b * of_rois + np.sqrt(1 - b**2) * fresh
+            own = (of_rois - b * response) / np.sqrt(1 - b**2)
+            scores = np.repeat(score[:, np.newaxis], of_rois.shape[1], axis=1)
+            baselines = np.stack([scores, response], axis=1)
+        coupled = of_parcels @ self._coupling
+        latent = np.column_stack([own, coupled]) @ self._weights
+        latent = latent + np.sqrt(self._rest) * rng.standard_normal(n_subjects)
+        return score_r * score + np.sqrt(1 - score_r**2) * latent, baselines
+
+    def _plant_relief(self, tracking_r: float, coupling_r: float) -> None:
+        """Find the weights of ROIs and coupling in relief that give these correlations."""
+        design = self.design
+        n_parcels, n_rois = len(design.binding), len(design.regions)
+        rows = design.noise_root[n_parcels:]
+        b, score_r = (
+            (design.response_r, design.score_r) if design.adjusted else (0.0, 0.0)
+        )
+        coupled = self._coupling @ design.noise_root[:n_parcels]
+        between = np.eye(n_rois + 1)
+        between[:n_rois, :n_rois] = rows @ rows.T
+        between[:n_rois, -1] = np.sqrt(1 - b**2) * (rows @ coupled)
+        between[-1] = between[:, -1]
+        wanted = np.full(n_rois + 1, tracking_r)
+        wanted[-1] = coupling_r / np.sqrt(1 - score_r**2)
+        weights = np.linalg.lstsq(between, wanted, rcond=None)[0]
+        explained = wanted @ weights
+        scale = min(1.0, np.sqrt(MOST_EXPLAINED / max(explained, MOST_EXPLAINED)))
+        self._weights = scale * weights
+        self._rest = 1 - scale**2 * explained
+        self.tracking_r, self.coupling_r = scale * tracking_r, scale * coupling_r
+
+
+def z_within(values: ArrayLike, structure: ArrayLike) -> NDArray:
+    """Centre a map (n_parcels,) within structures and give it variance 1 in each.
+
+    Examples
+    --------
+    >>> print(z_within([1.0, 3.0, 10.0, 30.0], ["a", "a", "b", "b"]))
+    [-1.  1. -1.  1.]
+    """
+    found, structure = np.array(values, float), np.asarray(structure)
+    for name in np.unique(structure):
+        own = found[structure == name]
+        found[structure == name] = (own - own.mean()) / own.std()
+    return found
+
+
+def _coupling_direction(design: Design) -> NDArray:
+    """Weights (P,) that turn a person's noise into their coupling, in its standard deviations.
+
+    Coupling is a correlation; this is its linear part, the projection on the receptor map.
+    """
+    binding = standardise(design.binding, design.structure, design.ranked)
+    direction = binding * design.sd
+    rows = design.noise_root[: len(direction)]
+    return direction / np.linalg.norm(direction @ rows)
+
+
+def _without(values: NDArray, other: NDArray, structure: NDArray) -> NDArray:
+    """Take another map, centred within structures, out of a map, structure by structure."""
+    left = values.copy()
+    for name in np.unique(structure):
+        own = structure == name
+        left[own] -= (left[own] @ other[own]) / (other[own] @ other[own]) * other[own]
+    return left
+
+
+def _had(has: NDArray) -> NDArray:
+    """Let everyone have what nobody has."""
+    return has | ~has.any(axis=0)

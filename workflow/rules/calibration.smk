@@ -1,0 +1,141 @@
+"""The study repeated in worlds of known truth: `snakemake calibrate`."""
+
+from handhold.worlds import WORLDS
+
+PEOPLE = len(STUDY.labels)
+# Cohorts of one job: some ten seconds of work; starting it takes two or three.
+BATCH = 500
+
+
+def batches(n_replicates):
+    """Return how many cohorts each batch has."""
+    full, rest = divmod(n_replicates, BATCH)
+    return [BATCH] * full + [rest] * (rest > 0)
+
+
+# World, number of people and batch to number of cohorts.
+REPEATED = {
+    (world, PEOPLE, i): n
+    for world in WORLDS
+    for i, n in enumerate(batches(CONFIG["calibrate"]["n_replicates"]))
+}
+for n_subjects in CONFIG["calibrate"]["n_subjects"]:
+    if n_subjects != PEOPLE:
+        REPEATED |= {
+            ("follows", n_subjects, i): n
+            for i, n in enumerate(batches(CONFIG["calibrate"]["n_replicates_power"]))
+        }
+
+
+rule prepare_calibration:
+    """What of the study is kept when it is repeated, and what are its maps judged by?"""
+    input:
+        attenuation=rules.attenuate.output.parcels,
+        rois=rules.attenuate.output.rois,
+        parcels=rules.select_parcels.output,
+        receptors=rules.read_receptors.output.parcels,
+        definitions=rules.define_regions.output.definitions,
+        relief=table("relief") if STUDY.rated else [],
+        reliability=table("reliability") if STUDY.rated else [],
+        distances=STUDY.distances,
+        code=code_of("prepare_calibration"),
+    output:
+        design=f"{OUT}/calibration/design.npz",
+        target=temp(f"{OUT}/calibration/target.npz"),
+        panel=temp(f"{OUT}/calibration/panel.npz"),
+    log:
+        f"{OUT}/logs/prepare_calibration.txt",
+    params:
+        contrasts=CONFIG["contrasts"],
+        definition=CONFIG["regions"]["definitions"][0],
+        maps=[CONFIG["receptors"]["target"], *CONFIG["receptors"]["panel"]],
+        nulls=choose("nulls", "families", "n", "n_beside", "procedure", "method"),
+        null_seed=null_seed(),
+        given={
+            name: CONFIG["calibrate"][name]
+            for name in ("reliability_attenuation", "reliability_relief")
+            if name in CONFIG["calibrate"]
+        },
+    script:
+        "../scripts/prepare_calibration.py"
+
+
+rule repeat_study:
+    """What would the study say in a world of known truth, again and again?"""
+    input:
+        design=rules.prepare_calibration.output.design,
+        target=rules.prepare_calibration.output.target,
+        panel=rules.prepare_calibration.output.panel,
+        code=code_of("repeat_study"),
+    output:
+        table("calibration/batches/{world}_{n_subjects}_{batch}"),
+    log:
+        f"{OUT}/logs/repeat_study/{{world}}_{{n_subjects}}_{{batch}}.txt",
+    resources:
+        # for the progress bar; a resource, since more batches leave those done as they are
+        batches=len(REPEATED),
+    params:
+        n_replicates=lambda wildcards: REPEATED[
+            wildcards.world, int(wildcards.n_subjects), int(wildcards.batch)
+        ],
+        tests=choose(
+            "tests", "level", "smallest_dz", "smallest_r", "bayes_scale", "bayes_kappa"
+        ),
+        nulls=choose("nulls", "procedure"),
+        verdicts=CONFIG["verdicts"],
+        calibrate=choose(
+            "calibrate",
+            *("n_permutations", "attenuation_dz", "map_dz", "map_r"),
+            *("tracking_r", "coupling_r"),
+        ),
+        seed=CONFIG["seed"],
+    script:
+        "../scripts/repeat_study.py"
+
+
+rule join_calibration:
+    """How often is each verdict right, and wrong, and how many people would it take?"""
+    input:
+        counts=[
+            f"{OUT}/calibration/batches/{world}_{n_subjects}_{i}.tsv"
+            for world, n_subjects, i in REPEATED
+        ],
+        code=code_of("join_calibration"),
+    output:
+        rates=table("calibration"),
+        needed=table("sample_size"),
+    log:
+        f"{OUT}/logs/join_calibration.txt",
+    params:
+        judged={
+            "level": CONFIG["tests"]["level"],
+            "alpha": CONFIG["verdicts"]["alpha"],
+            "smallest_r": CONFIG["tests"]["smallest_r"],
+        },
+        power=CONFIG["verdicts"]["power"],
+    script:
+        "../scripts/join_calibration.py"
+
+
+rule draw_calibration:
+    """What do the rates of error and the power look like?"""
+    input:
+        rates=rules.join_calibration.output.rates,
+        needed=rules.join_calibration.output.needed,
+        code=code_of("draw_calibration"),
+    output:
+        rates=multiext(f"{OUT}/figures/calibration", ".svg", ".png"),
+        power=multiext(f"{OUT}/figures/power", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_calibration.txt",
+    params:
+        n_subjects=PEOPLE,
+        alpha=CONFIG["verdicts"]["alpha"],
+    script:
+        "../scripts/draw_calibration.py"
+
+
+rule calibrate:
+    input:
+        rules.join_calibration.output,
+        rules.draw_calibration.output,

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from handhold import progress
+from handhold.calibrate import Choices, Yardsticks, count_rejections
+from handhold.errors import speak_plainly
+from handhold.io import read_arrays, write_results
+from handhold.replica import Design
+from handhold.spec import random_stream
+from handhold.worlds import World
+
+speak_plainly(snakemake.log[0])
+chosen, labels = snakemake.params, snakemake.wildcards
+design = Design.of(read_arrays(snakemake.input.design))
+yardsticks = Yardsticks(
+    {family: nulls for family, nulls in read_arrays(snakemake.input.target).items()},
+    **read_arrays(snakemake.input.panel),
+)
+
+counts = count_rejections(
+    World(labels.world, design, chosen.calibrate),
+    yardsticks,
+    int(labels.n_subjects),
+    chosen.n_replicates,
+    Choices(chosen.tests, chosen.nulls, chosen.verdicts, chosen.calibrate),
+    random_stream(chosen.seed, "repeat_study " + " ".join(labels)),
+)
+
+write_results(counts, snakemake.output[0])
+batches = [*Path(snakemake.output[0]).parent.glob("[!.]*.tsv")]
+progress.show(batches, snakemake.resources.batches, "calibration, batches")
