@@ -121,6 +121,7 @@ def design_of(centres: np.ndarray, mm: float, rng: np.random.Generator) -> Desig
         rated=np.zeros(people, bool),
         regions=np.array(["ROI"]),
         response_r=np.nan,
+        coupling_response_r=np.nan,
         score_r=np.nan,
         tracking_ceiling=1.0,
         coupling_ceiling=1.0,

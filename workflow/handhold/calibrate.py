@@ -266,7 +266,7 @@ def judge_cohorts(
     _say(found, "Q2", tests, of_target)
     if design.rated.any():
         _say(found, "Q3", *_judge_tracking(cohorts, design, choices, rng))
-        _say(found, "Q4", *_judge_coupling(cohorts, z, choices, rng))
+        _say(found, "Q4", *_judge_coupling(cohorts, z, design, choices, rng))
     if len(yardsticks.bindings):
         inside = yardsticks.in_panel
         group = standardise(group[:, inside], design.structure[inside], design.ranked)
@@ -404,42 +404,51 @@ def _judge_tracking(
         p.append(permuted.p)
         p_fwe.append(permuted.p_fwe)
     r, p, p_fwe, n = map(np.stack, (r, p, p_fwe, n))
-    left = np.maximum(n - 2 * design.adjusted, 3)  # r is nan where there are fewer
+    judged = _judge_people(r, p_fwe, n, design.adjusted, choices)
+    return _of_regions(p, p_fwe, judged, design, choices)
+
+
+def _judge_people(
+    r: NDArray, p_fwe: NDArray, n: NDArray, is_adjusted: bool, choices: Choices
+) -> NDArray:
+    """Return the verdict of each correlation over people, flat."""
+    left = np.maximum(n - 2 * is_adjusted, 3)  # r is nan where there are fewer
     bf10 = correlation_bf10(r, left, choices.tests["bayes_kappa"])
     decides = dict.fromkeys(("effect", "partial_r"), r.ravel())
     decides |= dict.fromkeys(("p_fwe", "p_partial_fwe"), p_fwe.ravel())
     decides |= dict.fromkeys(("bf10", "bf10_partial"), bf10.ravel())
     bounds = ("bf10_low", "bf10_high", "bf10_partial_low", "bf10_partial_high")
     table = pd.DataFrame({**decides, **dict.fromkeys(bounds, np.nan)}).assign(
-        model=ADJUSTED if design.adjusted else CHANGE
+        model=ADJUSTED if is_adjusted else CHANGE
     )
-    judged = judge_tracking(table, choices.verdicts)["verdict"].to_numpy()
-    return _of_regions(p, p_fwe, judged, design, choices)
+    return judge_tracking(table, choices.verdicts)["verdict"].to_numpy()
 
 
 def _judge_coupling(
     cohorts: list[Cohort],
     z: list[NDArray],
+    design: Design,
     choices: Choices,
     rng: np.random.Generator,
 ) -> tuple[dict[str, NDArray], NDArray]:
-    """Q4: each person's coupling against relief."""
+    """Q4: each person's coupling against relief, by the model that decides."""
+    n_permutations = choices.calibrate["n_permutations"]
     r, p, n = [], [], []
     for cohort, own in zip(cohorts, z, strict=True):
         rated = np.isfinite(cohort.relief)
-        permuted = permute_correlations(
-            own[rated, np.newaxis],
-            cohort.relief[rated],
-            choices.calibrate["n_permutations"],
-            rng,
-        )
+        coupling, relief = own[rated, np.newaxis], cohort.relief[rated]
+        if cohort.coupling_baselines is None:
+            permuted = permute_correlations(coupling, relief, n_permutations, rng)
+        else:
+            covariates = cohort.coupling_baselines[rated, :, np.newaxis]
+            permuted = permute_residuals(
+                coupling, relief, covariates, n_permutations, rng
+            )
         n.append(rated.sum())
         r.append(permuted.r[0] if n[-1] >= MIN_SUBJECTS else np.nan)
         p.append(permuted.p[0])
-    p = np.array(p)
-    bf10 = correlation_bf10(r, np.maximum(n, 3), choices.tests["bayes_kappa"])
-    table = pd.DataFrame({"effect": r, "p_fwe": p, "bf10": bf10})
-    judged = judge_rows(table, "p_fwe", choices.verdicts)["verdict"].to_numpy()
+    r, p, n = map(np.array, (r, p, n))
+    judged = _judge_people(r, p, n, design.coupling_adjusted, choices)
     return {"permutation p": p <= choices.verdicts["alpha"]}, judged
 
 

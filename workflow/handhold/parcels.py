@@ -219,7 +219,7 @@ def couple_subjects(
                     "r": found["pearson"].r,
                     "r_spearman": found["spearman"].r,
                     "fisher_z": found[method].z,
-                    "fisher_z_baseline": _couple_baseline(
+                    "fisher_z_baseline": couple_baseline(
                         attenuation, contrast, own, ranked=method == "spearman"
                     ),
                 }
@@ -228,15 +228,20 @@ def couple_subjects(
     return pd.concat(pieces, ignore_index=True)
 
 
-def _couple_baseline(
+def couple_baseline(
     attenuation: pd.DataFrame, contrast: str, own: pd.DataFrame, *, ranked: bool
-) -> NDArray | float:
-    """Return the Fisher z of each subject's response alone with binding; nan if not known."""
+) -> NDArray:
+    """Return the Fisher z of each subject's response alone with binding; nan if not known.
+
+    `attenuation` is as for `couple_subjects`, `own` holds the rows of its `parcels` of the
+    contrast.
+    """
+    unknown = np.full(attenuation["subject"].nunique(), np.nan)
     if "response_baseline" not in attenuation:
-        return np.nan
+        return unknown
     alone = arrange_subjects(attenuation, contrast, own["region"], "response_baseline")
     if np.isnan(alone).all():
-        return np.nan
+        return unknown
     return couple(alone, own["binding"], own["structure"], ranked=ranked).z
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from handhold.correspondence import couple
 from handhold.errors import StudyError
 from handhold.fields import Covariance, fit_parcels, fit_together
 from handhold.nulls import euclidean
-from handhold.parcels import AXES, arrange_subjects
+from handhold.parcels import AXES, arrange_subjects, couple_baseline
 from handhold.reliability import ceiling
 from handhold.variogram import root
 
@@ -148,8 +149,9 @@ class Design:
     has_parcel, has_roi, rated : (n_subjects, P), (n_subjects, n_contrasts, R), (n_subjects,)
         what the study has of each person.
     regions : (R,) names of the hypothesised ROIs.
-    response_r, score_r : correlation over people of attenuation with the response at baseline,
-        and of relief with the score at baseline; nan where a baseline is not known.
+    response_r, coupling_response_r, score_r : correlation over people of attenuation with the
+        response at baseline, of its coupling with the response's, and of relief with the score
+        at baseline; nan where a baseline is not known.
     tracking_ceiling, coupling_ceiling : largest correlations that reliability allows.
     ranked : whether maps are correlated by rank.
     """
@@ -168,6 +170,7 @@ class Design:
     rated: NDArray
     regions: NDArray
     response_r: float
+    coupling_response_r: float
     score_r: float
     tracking_ceiling: float
     coupling_ceiling: float
@@ -192,6 +195,11 @@ class Design:
     def adjusted(self) -> bool:
         """Whether both baselines are known, so that the model at equal baselines decides Q3."""
         return bool(np.isfinite(self.response_r) and np.isfinite(self.score_r))
+
+    @property
+    def coupling_adjusted(self) -> bool:
+        """Whether the same is so of Q4."""
+        return bool(np.isfinite(self.coupling_response_r) and np.isfinite(self.score_r))
 
 
 def describe_study(
@@ -276,6 +284,12 @@ def describe_study(
         rated=np.isfinite(felt["relief"].to_numpy(float)),
         regions=regions,
         response_r=_response_r(hypothesised, names[0], regions, felt),
+        coupling_response_r=_coupling_response_r(
+            values,
+            couple_baseline(attenuation, names[0], own, ranked=ranked),
+            own,
+            ranked,
+        ),
         score_r=_score_r(felt),
         **_ceilings(reliability, names[0], definition, regions, given),
         ranked=ranked,
@@ -358,6 +372,17 @@ def _response_r(
         for region in regions
     ]
     return _bounded(np.tanh(np.nanmean(np.arctanh(found))))
+
+
+def _coupling_response_r(
+    attenuation: NDArray, of_response: NDArray, own: pd.DataFrame, ranked: bool
+) -> float:
+    """Correlate people's coupling with that of their response at baseline."""
+    if np.isnan(of_response).all():
+        return np.nan
+    binding, structure = own["binding"].to_numpy(float), own["structure"].to_numpy(str)
+    z = couple(attenuation, binding, structure, ranked=ranked).z
+    return _bounded(pd.Series(z).corr(pd.Series(of_response)))
 
 
 def _score_r(felt: pd.DataFrame) -> float:

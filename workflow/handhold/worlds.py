@@ -41,13 +41,15 @@ class Cohort:
 
     `parcels` (n_subjects, P) and `rois` (n_subjects, n_contrasts, R): attenuation, nan where the
     study lacks it; `relief` (n_subjects,), nan of people who were not rated; `baselines`
-    (n_subjects, 2, R), score and response at baseline, or None.
+    (n_subjects, 2, R), score and response at baseline, or None; `coupling_baselines`
+    (n_subjects, 2), score and coupling of the response at baseline, or None.
     """
 
     parcels: NDArray
     rois: NDArray
     relief: NDArray
     baselines: NDArray | None
+    coupling_baselines: NDArray | None
 
 
 class World:
@@ -136,7 +138,7 @@ class World:
         mean = spread * (self.attenuation_dz + self.map_dz * self.pattern(rng))
         parcels = mean + design.sd * of_parcels
         rois = self._rois(of_rois, rng)
-        relief, baselines = self._relief(of_rois, of_parcels, rng)
+        relief, baselines, coupling_baselines = self._relief(of_rois, of_parcels, rng)
 
         people = np.arange(n_subjects) % design.n_subjects
         return Cohort(
@@ -144,6 +146,7 @@ class World:
             np.where(_had(design.has_roi[people]), rois, np.nan),
             np.where(design.rated[people], relief, np.nan),
             baselines,
+            coupling_baselines,
         )
 
     def _rois(self, noise: NDArray, rng: np.random.Generator) -> NDArray:
@@ -158,49 +161,70 @@ class World:
 
     def _relief(
         self, of_rois: NDArray, of_parcels: NDArray, rng: np.random.Generator
-    ) -> tuple[NDArray, NDArray | None]:
+    ) -> tuple[NDArray, NDArray | None, NDArray | None]:
         """Draw relief and baselines: relief = score_r * score + what attenuation explains + rest.
 
         Attenuation = response_r * response + own; relief goes with `own`, so that what is
-        planted is the correlation at equal baselines. Score and response are independent:
-        their bond is what the model holds constant.
+        planted is the correlation at equal baselines. So it is with coupling. Score and
+        responses are independent: their bond is what the model holds constant.
         """
         design, n_subjects = self.design, len(of_rois)
-        own, baselines, score_r = of_rois, None, 0.0
+        own, baselines = of_rois, None
+        coupled, coupling_baselines = of_parcels @ self._coupling, None
         score = rng.standard_normal(n_subjects)
         if design.adjusted:
-            b, score_r = design.response_r, design.score_r
             fresh = rng.standard_normal(of_rois.shape) @ self._roi_root.T
-            response = b * of_rois + np.sqrt(1 - b**2) * fresh
-            own = (of_rois - b * response) / np.sqrt(1 - b**2)
+            response, own = _split(of_rois, design.response_r, fresh)
             scores = np.repeat(score[:, np.newaxis], of_rois.shape[1], axis=1)
             baselines = np.stack([scores, response], axis=1)
-        coupled = of_parcels @ self._coupling
+        if design.coupling_adjusted:
+            fresh = rng.standard_normal(n_subjects)
+            of_response, coupled = _split(coupled, design.coupling_response_r, fresh)
+            coupling_baselines = np.column_stack([score, of_response])
+        score_r = design.score_r if self._knows_score else 0.0
         latent = np.column_stack([own, coupled]) @ self._weights
         latent = latent + np.sqrt(self._rest) * rng.standard_normal(n_subjects)
-        return score_r * score + np.sqrt(1 - score_r**2) * latent, baselines
+        relief = score_r * score + np.sqrt(1 - score_r**2) * latent
+        return relief, baselines, coupling_baselines
+
+    @property
+    def _knows_score(self) -> bool:
+        return self.design.adjusted or self.design.coupling_adjusted
 
     def _plant_relief(self, tracking_r: float, coupling_r: float) -> None:
         """Find the weights of ROIs and coupling in relief that give these correlations."""
         design = self.design
         n_parcels, n_rois = len(design.binding), len(design.regions)
         rows = design.noise_root[n_parcels:]
-        b, score_r = (
-            (design.response_r, design.score_r) if design.adjusted else (0.0, 0.0)
-        )
+        b = design.response_r if design.adjusted else 0.0
+        c = design.coupling_response_r if design.coupling_adjusted else 0.0
         coupled = self._coupling @ design.noise_root[:n_parcels]
         between = np.eye(n_rois + 1)
         between[:n_rois, :n_rois] = rows @ rows.T
-        between[:n_rois, -1] = np.sqrt(1 - b**2) * (rows @ coupled)
+        between[:n_rois, -1] = np.sqrt((1 - b**2) * (1 - c**2)) * (rows @ coupled)
         between[-1] = between[:, -1]
-        wanted = np.full(n_rois + 1, tracking_r)
-        wanted[-1] = coupling_r / np.sqrt(1 - score_r**2)
+        # of a correlation that holds no score constant, the score's share of relief is noise
+        lost = np.sqrt(1 - design.score_r**2) if self._knows_score else 1.0
+        wanted = np.full(
+            n_rois + 1, tracking_r if design.adjusted else tracking_r / lost
+        )
+        wanted[-1] = coupling_r if design.coupling_adjusted else coupling_r / lost
         weights = np.linalg.lstsq(between, wanted, rcond=None)[0]
         explained = wanted @ weights
         scale = min(1.0, np.sqrt(MOST_EXPLAINED / max(explained, MOST_EXPLAINED)))
         self._weights = scale * weights
         self._rest = 1 - scale**2 * explained
         self.tracking_r, self.coupling_r = scale * tracking_r, scale * coupling_r
+
+
+def _split(values: NDArray, r: float, fresh: NDArray) -> tuple[NDArray, NDArray]:
+    """Split values of variance 1 into a baseline that correlates with them by r, and the rest.
+
+    `fresh` is independent of them and of the same shape; both results have variance 1, and
+    values = r * baseline + sqrt(1 - r**2) * rest.
+    """
+    baseline = r * values + np.sqrt(1 - r**2) * fresh
+    return baseline, (values - r * baseline) / np.sqrt(1 - r**2)
 
 
 def z_within(values: ArrayLike, structure: ArrayLike) -> NDArray:
