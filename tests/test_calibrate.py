@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from handhold import calibrate, rates, spec, verdicts, worlds
+from handhold import calibrate, rates, spec, tracking, verdicts, worlds
 from handhold.attenuation import assess_attenuation
+from handhold.correlation import Skipped
 from handhold.correspondence import within_r
 from handhold.errors import StudyError
 from handhold.fields import Covariance
@@ -425,14 +426,19 @@ def test_a_world_that_is_not_there_is_refused(design):
 
 
 @pytest.mark.parametrize(("name", "baselines"), [("nothing", False), ("follows", True)])
-def test_a_cohort_is_judged_as_a_study_with_these_values(name, baselines):
+def test_a_cohort_is_judged_as_a_study_with_these_values(name, baselines, monkeypatch):
     """Six people: all 64 flips and all 720 permutations are counted out, so p is exact."""
+    # what takes most of the time and no verdict needs
+    for interval in ("bca_interval", "partial_interval"):
+        monkeypatch.setattr(tracking, interval, lambda *_, **__: (np.nan, np.nan))
+    nobody = Skipped(np.nan, 0, np.zeros(6, bool))
+    monkeypatch.setattr(tracking, "skipped", lambda *_: nobody)
     study = with_baselines(6, seed=2) if baselines else Study(6)
     design, yardsticks = study.describe(), study.yardsticks()
     assert design.adjusted == baselines
     sizes = {**SIZES, "attenuation_dz": 2.0, "map_dz": 0.6}
     world, rng = World(name, design, sizes), np.random.default_rng(4)
-    cohorts = [world.draw(6, rng) for _ in range(2)]
+    cohorts = [world.draw(6, rng) for _ in range(6)]
     found = calibrate.judge_cohorts(cohorts, design, yardsticks, CHOICES, rng)
     names = [contrast["name"] for contrast in CONFIG["contrasts"]]
     thresholds, tests, alpha = CONFIG["verdicts"], CONFIG["tests"], 0.05

@@ -72,7 +72,7 @@ rule repeat_study:
     log:
         f"{OUT}/logs/repeat_study/{{world}}_{{n_subjects}}_{{batch}}.txt",
     resources:
-        # for the progress bar; a resource, since more batches leave those done as they are
+        # for the progress bar alone: as a parameter, it would have every batch run again
         batches=len(REPEATED),
     params:
         n_replicates=lambda wildcards: REPEATED[
@@ -136,6 +136,7 @@ rule draw_calibration:
 
 
 rule calibrate:
+    """How often would a study like this one be right, and wrong?"""
     input:
         rules.join_calibration.output,
         rules.draw_calibration.output,
