@@ -80,3 +80,18 @@ def test_what_components_were_made_from_is_an_input_where_they_are_taken():
 
 def test_words_of_the_events_are_those_of_the_ratings():
     assert open_study(STUDY).config["maps"]["rename"]["condition"] == {}
+
+
+def test_the_dominance_analysis_holds_the_target_and_at_most_eleven_others():
+    panel = ["decoy_front", "decoy_dorsal", "decoy_patches_1"]
+    receptors = {"target": "MOR_modelled", "panel": panel}
+    assert open_study({**STUDY, "receptors": receptors}).dominance == [
+        "MOR_modelled",
+        *panel,
+    ]
+    chosen = {**receptors, "dominance": ["decoy_dorsal"]}
+    found = open_study({**STUDY, "receptors": chosen}).dominance
+    assert found == ["MOR_modelled", "decoy_dorsal"]
+    unknown = {**receptors, "dominance": ["decoy_dorsal", "decoy_patches_2"]}
+    with pytest.raises(StudyError, match="decoy_patches_2 is not in"):
+        open_study({**STUDY, "receptors": unknown})
