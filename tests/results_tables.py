@@ -461,3 +461,35 @@ def calibration(rejected=None):
         "calibration": as_text(table.assign(**flags)),
         "sample_size": as_text(needed),
     }
+
+
+def partials():
+    held = ["y axis", "grey matter", "all other maps"]
+    return as_text(
+        pd.DataFrame(
+            dict(
+                question="Q5", contrast="partner", given=held, n_parcels=394, n=24,
+                unadjusted=0.312, effect=[0.04, 0.28, 0.21], null_low=-0.23, null_high=0.24,
+                p_map=[0.79, 0.0123, 0.045], p_subject=0.002, p=[0.79, 0.0123, 0.045],
+                mean_r=0.1, mean_r_low=0.03, mean_r_high=0.19, r_squared=[0.3, 0.31, 0.923],
+                warnings=[np.nan, np.nan, "the others explain 0.923 of this map"],
+            )
+        )
+    )  # fmt: skip
+
+
+def joint(receptors=RECEPTORS):
+    n = len(receptors)
+    return as_text(
+        pd.DataFrame(
+            dict(
+                question="Q5", receptor=receptors, contrast="partner",
+                target=[True] + [False] * (n - 1),
+                label=[name.replace("_", "-") for name in receptors], n_parcels=394,
+                weight=np.linspace(-0.42, 0.3, n), null_low=-0.4, null_high=0.41, p=0.035,
+                p_fwe=0.52, vif=np.linspace(2, 11, n), model_r_squared=0.386, p_model=0.01,
+                dominance=0.0674, dominance_share=0.185, gain_alone=0.038, gain_last=0.086,
+                dominates=["kappa-opioid"] + [np.nan] * (n - 1), warnings=np.nan,
+            )
+        )
+    )  # fmt: skip

@@ -100,3 +100,18 @@ def test_what_single_trials_need_is_said_with_its_key():
         assert bool(said) == bool(study.no_trials)
         assert study.basis == {"attenuation": attenuation, "relief": relief}
         assert study.n_repeats == 1
+
+
+def test_the_dominance_analysis_holds_the_target_and_at_most_eleven_others():
+    panel = ["decoy_front", "decoy_dorsal", "decoy_patches_1"]
+    receptors = {"target": "MOR_modelled", "panel": panel}
+    assert open_study({**STUDY, "receptors": receptors}).dominance == [
+        "MOR_modelled",
+        *panel,
+    ]
+    chosen = {**receptors, "dominance": ["decoy_dorsal"]}
+    found = open_study({**STUDY, "receptors": chosen}).dominance
+    assert found == ["MOR_modelled", "decoy_dorsal"]
+    unknown = {**receptors, "dominance": ["decoy_dorsal", "decoy_patches_2"]}
+    with pytest.raises(StudyError, match="decoy_patches_2 is not in"):
+        open_study({**STUDY, "receptors": unknown})

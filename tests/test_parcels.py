@@ -10,6 +10,7 @@ from handhold.parcels import (
     assess_specificity,
     couple_subjects,
     select_parcels,
+    with_descriptive,
 )
 
 TESTS = {"n_permutations": 999, "level": 0.95, "smallest_r": 0.1, "bayes_scale": 0.7}
@@ -604,3 +605,16 @@ def test_a_structure_that_the_panel_hardly_covers_is_an_error_that_names_it():
     with pytest.raises(StudyError, match=r"9 parcels of subcortex") as caught:
         specify(study)
     assert "receptors.panel" in str(caught.value)
+
+
+def test_what_only_describes_stands_below_and_has_no_verdict():
+    judged = pd.DataFrame(
+        {"receptor": "mu", "scope": ["all"], "n": 12, "p": 0.01, "verdict": "supported"}
+    )
+    voxels = pd.DataFrame({"scope": ["voxels"], "p": 0.001, "n_voxels": 5000})
+    rois = pd.DataFrame({"scope": ["rois"] * 2, "p": 1 / 24, "definition": ["a", "b"]})
+    found = with_descriptive(judged, [voxels, rois])
+    assert found["scope"].tolist() == ["all", "voxels", "rois", "rois"]
+    assert found["verdict"].isna().tolist() == [False, True, True, True]
+    assert set(found["receptor"]) == {"mu"}
+    assert found["n"].iloc[0] == 12

@@ -1,6 +1,7 @@
 """The page shows the tables' numbers, lets nothing run and asks for nothing."""
 
 import base64
+import copy
 import hashlib
 import html
 import html.parser
@@ -590,3 +591,57 @@ def test_what_trials_lack_is_said_with_its_key(rng):
     page = render(results(rng), no_trials="single trials were not estimated (the.key)")
     assert "not run, since single trials were not estimated (the.key)." in page
     assert "trial by trial" not in render(results(rng))
+
+
+def test_partials_and_joint_model_stand_beside_q5(rng):
+    found = results(rng) | {
+        "tests/partials": example.partials(),
+        "tests/joint": example.joint(),
+    }
+    judged = copy.deepcopy(example.VERDICTS)
+    (specificity,) = (q for q in judged["questions"] if q["question"] == "Q5")
+    specificity["verdict"] = "inconclusive"
+    page = Page(render(found, judged))
+    header, rows = table_with(page, "Held constant", "r, nothing held")
+    assert "Contrast" not in header  # one contrast needs no column
+    for row, test in zip(rows, found["tests/partials"].to_dict("records"), strict=True):
+        shown = dict(zip(header, row, strict=True))
+        assert shown["Held constant"] == test["given"]
+        assert shown["r"] == tables.display(test["effect"], "r")
+        assert shown["p (map null)"] == tables.display(test["p_map"], "p")
+        assert shown["Middle 95 % of null"] == tables.interval(-0.23, 0.24, "r")
+        assert shown["R2 of the target"] == tables.display(test["r_squared"], "r")
+    assert rows[-1][header.index("Warnings")].startswith("the others explain")
+    header, rows = table_with(page, "Weight", "Dominance", "VIF")
+    assert "Warnings" not in header  # no row has any
+    shown = dict(zip(header, rows[0], strict=True))
+    assert shown["Weight"] == tables.display(-0.42, "r")
+    assert shown["Share of R2"] == ".18"
+    assert shown["Dominates completely"] == "kappa-opioid"
+    two = found["tests/partials"]
+    found["tests/partials"] = pd.concat([two, two.assign(contrast="stranger")])
+    header, _ = table_with(Page(render(found, judged)), "Held constant")
+    assert "Contrast" in header
+    assert "held constant" not in render(found)  # of a question that was not run
+
+
+def test_a_study_without_them_has_no_empty_tables(rng):
+    assert "held constant" not in render(results(rng))
+
+
+def test_what_has_no_verdict_says_why(rng):
+    found = results(rng)
+    judged = found["tests/correspondence"]
+    assert "No verdict for" not in render(found)
+    bare = judged.iloc[:2].assign(
+        scope=["voxels", "rois"],
+        verdict="n/a",
+        reason=["not run: sub-02 lies on <another> grid", "descriptive: 24 orderings"],
+    )
+    found["tests/correspondence"] = pd.concat([judged, bare, bare])
+    page = render(found)
+    assert (
+        page.count("No verdict for voxels (not run: sub-02 lies on &lt;another&gt;")
+        == 1
+    )
+    assert page.count("No verdict for rois (descriptive: 24 orderings).") == 1

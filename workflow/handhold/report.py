@@ -379,6 +379,8 @@ def _beside(beside: Beside, name: str, results: Mapping) -> dict:
     kind = name if beside.is_alike else ""
     table = _with_intervals(table, kind)
     shown = table[_present(beside.columns, table)]
+    if "contrast" in shown and shown["contrast"].nunique() == 1:
+        shown = shown.drop(columns="contrast")
     html = tables.to_html(shown, labels=beside.labels, question=kind)
     return {
         "heading": beside.heading,

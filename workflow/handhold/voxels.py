@@ -164,6 +164,12 @@ def judge_voxels(
     if not common.any():
         why = voxels.reason or "no grey-matter voxel has both attenuation and binding"
         return table.assign(effect=np.nan, n_voxels=0, reason=f"not run: {why}")
+    lost = (~common).sum()
+    if lost:
+        table["reason"] += (
+            f"; {lost} of {common.size} grey-matter voxels left out (no binding, too few "
+            "subjects, or too small a structure)"
+        )
     structure, ranked = voxels.structure[common], method == "spearman"
     groups = np.stack([group[common] for group in voxels.groups.values()])
     outcomes = standardise(groups, structure, ranked)
