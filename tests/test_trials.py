@@ -1,6 +1,7 @@
 """Runs are measured, their trials read, and each trial estimated by a model of its own."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -170,6 +171,13 @@ def test_each_run_is_estimated_by_a_model_of_its_own(written, rng):
     found = estimate_runs(
         runs, {"sub-01 run-1": design}, wanted, cloud, volume, noise_model="ols"
     )
+    others = {"sub-01 run-1": design, "sub-01 run-2": replace(design, cells=())}
+    again = estimate_runs(
+        pd.concat([runs, runs.assign(run="2", bold="not read")]),
+        *(others, wanted, cloud, volume),
+        noise_model="ols",
+    )
+    assert again.equals(found)  # a run without any cell of the contrasts has no rows
     # the run has no partner: no row
     assert found[["condition", "cue"]].to_numpy().tolist() == [
         ["alone", "threat"],

@@ -134,8 +134,8 @@ BESIDE = {
             "Runs and a trend over the run are taken out person by person, so that neither the "
             "hand nor time makes a slope. Mixed model with Satterthwaite's df; p (FWE) by flipping "
             "the signs of people's own slopes, over ROIs, decides, since the mixed model's own p "
-            "and interval suppose independent trials. The slope between people is beside "
-            "it. Single trials are estimated with noise, which draws a slope towards 0.",
+            "and interval suppose independent trials. The slope between people is beside it. "
+            "Single trials are estimated with noise, which draws a slope towards 0.",
             "definition region contrast n n_trials effect interval df p_t p_fwe between "
             "between_interval icc_effect icc_rating n_left_out verdict refused",
             {"effect": "Slope within", "p_t": "p (mixed model)"},

@@ -196,10 +196,12 @@ def estimate_runs(
         run_keys(runs), runs.to_dict("records"), strict=True
     ):
         name = run_name(row)
+        here = [cell for cell in cells if "_".join(cell) in designs[name].cells]
+        if not here:  # the run of a condition that no contrast has
+            continue
         bold = read_bold(row["bold"], row["mask"], name)
         require_length(bold.n_volumes, designs[name], name)
         series = region_series(bold, weights, np.isfinite(effect.values[bold.mask]))
-        here = [cell for cell in cells if "_".join(cell) in designs[name].cells]
         fit = _fit_cells(series[designs[name].keep], designs[name], here, noise_model)
         for (condition, cue), own, variance in zip(here, *fit, strict=True):
             piece = pd.DataFrame({"region": cloud.names, "effect": own})

@@ -128,8 +128,8 @@ def track_within(trials: pd.DataFrame, *, level: float) -> WithinPerson:
     not at the person: centred at the person, people in whom the hand changes both would
     carry the slope without any bond between trials. `between` regresses the means over
     people, blocks weighing the same (least squares). Trials count as independent beyond that:
-    autocorrelated by .4, Satterthwaite's p rejects 8 to 9 % of cohorts of 20 people rather than
-    5, and sign flips of `slopes` 5 % (tests/reference/within_calibration.tsv).
+    autocorrelated by .4, Satterthwaite's p rejects 8 % of cohorts of 20 people rather than 5,
+    and sign flips of `slopes` 4 to 5 % (tests/reference/within_calibration.tsv).
 
     References
     ----------
@@ -205,9 +205,9 @@ def mediate(
     the mean of a b is an unbiased estimate of the average indirect effect, which is the
     product of the mean paths *plus* their covariance over people [1]_, [2]_. Intervals
     resample people, and percentiles are expanded for few of them [3]_. Over 20 people without
-    either path, that of `indirect` misses 0 in 5 to 7 % of cohorts, BCa in 11 %, and sign flips
-    of `products` in 5 % (tests/reference/within_calibration.tsv); without path a alone, in
-    fewer. It describes, and does not show a cause.
+    one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts rather than 5
+    (BCa: 11 %), and sign flips of `products` in 4 to 6 %: products have long tails
+    (tests/reference/within_calibration.tsv). It describes, and does not show a cause.
 
     References
     ----------
