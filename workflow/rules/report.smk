@@ -43,7 +43,7 @@ if len(STUDY.runs):
             QUALITY[name] = CONFIG["confounds"][name]
 if "Q5" in QUESTIONS:
     TABLES += ["tests/partials", "tests/joint"]
-RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
+RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json", f"{OUT}/group"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")
     if CONFIG["glm"]["single_trials"]:
