@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import planted
@@ -148,7 +149,7 @@ def test_every_promised_output_is_there(checkout):
             "tests/sensitivity",
         ),
         *("tests/specificity", "relief", "exclusions", "manifest", "provenance/inputs"),
-        *("runs", "qc/runs", "qc/regressors"),
+        *("runs", "qc/runs", "qc/regressors", "tests/partials", "tests/joint"),
     ]
     for name in promised:
         columns = checkout.table(name).columns
@@ -164,7 +165,7 @@ def test_every_promised_output_is_there(checkout):
     description = json.loads((results / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     left = {path.name for path in results.rglob(".*") if path.is_file()}
-    left -= {".bidsignore"}
+    left -= {".bidsignore", ".snakemake_timestamp"}  # the latter of the folder group
     assert not left, "temporary files stayed behind"
 
 
@@ -215,10 +216,41 @@ def test_effect_images_are_derivatives_of_bids(checkout):
     assert {checkout.folder / path for path in listed} == set(images)
 
 
+def test_the_group_has_an_image_of_each_contrast(checkout):
+    """The mean over people of the images themselves, cell by cell."""
+    images = checkout.table("manifest").set_index(["subject", "condition", "cue"])[
+        "image"
+    ]
+    cells = {
+        key: np.asarray(nib.load(checkout.folder / path).dataobj)
+        for key, path in images.items()
+    }
+    for held in ("partner", "stranger"):
+        name = f"contrast-{held}_stat-effect_statmap.nii.gz"
+        found = np.asarray(nib.load(checkout.results() / "group" / name).dataobj)
+        people = [
+            cells[subject, "alone", "threat"]
+            - cells[subject, "alone", "safe"]
+            - cells[subject, held, "threat"]
+            + cells[subject, held, "safe"]
+            for subject in dict.fromkeys(key[0] for key in cells)
+        ]
+        inside = np.isfinite(people).all(axis=0)
+        assert inside.sum() > 1000
+        expected = np.mean(people, axis=0, dtype=float)[inside]
+        np.testing.assert_allclose(found[inside], expected, atol=1e-5)
+    rows = checkout.table("tests/correspondence").set_index("scope")
+    assert (rows.loc["voxels", "effect"] > 0.3).all()  # as planted
+    assert rows.loc[["voxels", "rois"], "verdict"].isna().all()
+
+
 def test_a_null_seed_reruns_correspondence_and_report_only(checkout):
     assert checkout.planned(changed(nulls={"seed": 5})) == {
+        "test_voxels",
         "test_correspondence",
         "test_specificity",
+        "test_partials",
+        "test_joint",
         "judge",
         "draw_correspondence",
         "draw_specificity",
@@ -286,6 +318,8 @@ def test_the_same_seed_gives_the_same_bytes_on_one_core(checkout):
         "test_tracking",
         "test_correspondence",
         "test_specificity",
+        "test_partials",
+        "test_joint",
     )
     done = checkout.snakemake(
         SMALL, "--cores", "1", "--forcerun", *rules, "--until", *rules

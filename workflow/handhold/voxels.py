@@ -28,9 +28,9 @@ from handhold.nulls import two_sided_p
 from handhold.permutation import MINIMUM_SUBJECTS, flip_signs
 from handhold.regions import Cloud, Weights
 
-# Surrogates at a time: 200 of 40,000 voxels take 64 MB of float64, and ranking makes copies. Of
-# fewer, the fit of the covariance, once a block, would take longer than the draws.
-BLOCK = 200
+# Values of surrogates at a time: 100 of 40,000 voxels, 32 MB of float64, of which ranking makes
+# copies. The fit of the covariance comes once a block.
+BLOCK = 4_000_000
 DESCRIPTIVE = "descriptive: beside the parcels, which decide"
 
 
@@ -224,9 +224,9 @@ def _null_r(
     rng: np.random.Generator,
 ) -> NDArray:
     """Correlate surrogates of a map with group maps, block by block, (n_nulls, n_contrasts)."""
-    found = []
-    for start in range(0, n_nulls, BLOCK):
-        nulls = np.empty((min(BLOCK, n_nulls - start), len(of_map)))
+    found, at_once = [], max(1, BLOCK // len(of_map))
+    for start in range(0, n_nulls, at_once):
+        nulls = np.empty((min(at_once, n_nulls - start), len(of_map)))
         for name in np.unique(structure):
             own = structure == name
             nulls[:, own] = gaussian_voxels(

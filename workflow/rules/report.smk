@@ -50,7 +50,7 @@ if "Q5" in QUESTIONS:
 if CONFIG["calibrate"]["in_report"]:
     DRAWN += ["calibration", "power"]
     TABLES += ["calibration", "sample_size"]
-RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json"]
+RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json", f"{OUT}/group"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")
     if CONFIG["glm"]["single_trials"]:
