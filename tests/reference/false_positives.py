@@ -42,6 +42,7 @@ SECTIONS = {
 UNUSED = {
     "skipped": lambda x, y, rng: Skipped(np.nan, 0, np.zeros(len(x), bool)),
     "bca_interval": lambda *_, **__: (np.nan, np.nan),
+    "partial_interval": lambda *_, **__: (np.nan, np.nan),
 }
 # Signs of 8 people have 256 patterns, in pairs: p <= .05 is p <= 12 / 256. The others count 999
 # random permutations or surrogates and the observed one: 50 / 1000.
@@ -84,9 +85,12 @@ def p_values(seed: int) -> dict[str, float]:
         p[f"Q2 subject null, {method}"] = q2.loc[method, "p_subject"]
         p[f"Q2 map null, {method}"] = q2.loc[method, "p_map"]
         p[f"Q2 both, {method}"] = q2.loc[method, "p"]
-    p |= {f"Q3 {row.region}": row.p for row in found["Q3"].itertuples()}
-    p["Q3 family"] = found["Q3"]["p_fwe"].min()
-    p["Q4 coupling"] = found["Q4"]["p"].item()
+    # of the bare changes, and at equal baselines, which decides
+    for model, column in (("", "p"), (", equal baselines", "p_partial")):
+        for region, value in found["Q3"].set_index("region")[column].items():
+            p[f"Q3 {region}{model}"] = value
+        p[f"Q3 family{model}"] = found["Q3"][f"{column}_fwe"].min()
+        p[f"Q4 coupling{model}"] = found["Q4"][column].item()
     return {"seed": seed, **{name: float(value) for name, value in p.items()}}
 
 
