@@ -208,6 +208,28 @@ def test_the_page_prints_the_thresholds_and_the_rules_in_their_order(rng):
     assert "snakemake --cores 7" not in text
 
 
+def test_the_card_shows_the_numbers_of_the_model_that_decides(rng):
+    row = {
+        **{"region": "insula", "effect": 0.11, "low": -0.2, "high": 0.4, "p_fwe": 0.6},
+        **{"bf10": 0.5, "partial_r": 0.77, "partial_low": 0.4, "partial_high": 0.9},
+        **{"p_partial_fwe": 0.003, "bf10_partial": 44.0},
+    }
+    question = {**example.VERDICTS["questions"][0], "question": "Q3"}
+    cards = {}
+    for model in ("baseline-adjusted", "change"):
+        inputs = [{**row, "model": model}]
+        verdicts = {**example.VERDICTS, "questions": [{**question, "inputs": inputs}]}
+        cards[model] = Page(render(results(rng), verdicts)).tables[0]
+    assert cards["baseline-adjusted"][1] == [
+        "insula",
+        ".77",
+        "[.40, .90]",
+        ".003",
+        "44.0",
+    ]
+    assert cards["change"][1] == ["insula", ".11", "[\u2212.20, .40]", ".600", "0.500"]
+
+
 def test_inputs_may_be_several_rows(rng):
     found = results(rng)
     rows = found["tests/attenuation"].head(3).to_dict("records")

@@ -18,6 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from handhold import captions, tables
+from handhold.verdicts import ADJUSTED
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
@@ -79,12 +80,14 @@ OPTIONAL = {
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
     "Q2": "effect null_band p mean_r interval bf10",
-    "Q3": (
-        "region effect interval p_fwe bf10 partial_r partial_interval p_partial_fwe "
-        "bf10_partial"
-    ),
-    "Q4": "effect interval p bf10 partial_r partial_interval p_partial bf10_partial",
+    "Q3": "region effect interval p_fwe bf10",
+    "Q4": "effect interval p bf10",
     "Q5": "n_parcels effect null_band p_fwe",
+}
+# The same where the model at equal baselines decides.
+ON_ADJUSTED_CARDS = {
+    "Q3": "region partial_r partial_interval p_partial_fwe bf10_partial",
+    "Q4": "partial_r partial_interval p_partial bf10_partial",
 }
 
 
@@ -351,7 +354,11 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
     inputs = question.get("inputs") or []
     inputs = [inputs] if isinstance(inputs, Mapping) else inputs
     rows = _with_intervals(pd.DataFrame(inputs), name)
-    columns = _present(ON_CARDS.get(name, ""), rows)
+    is_adjusted = "model" in rows and (rows["model"] == ADJUSTED).all()
+    on_cards = (
+        ON_ADJUSTED_CARDS if is_adjusted and name in ON_ADJUSTED_CARDS else ON_CARDS
+    )
+    columns = _present(on_cards.get(name, ""), rows)
     verdict = str(question["verdict"])
     return {
         **{key: question[key] for key in ("title", "sentence", "reason")},
