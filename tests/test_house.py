@@ -134,7 +134,7 @@ LAYERS = {
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
         *("regression", "reliability", "within"),
-        *("replica", "worlds", "rates"),
+        *("replica", "worlds", "rates", "yardsticks"),
     },
     # Files, figures, pages.
     "edge": {
