@@ -441,7 +441,7 @@ def test_a_cohort_is_judged_as_a_study_with_these_values(name, baselines, monkey
     assert design.adjusted == baselines
     sizes = {**SIZES, "attenuation_dz": 2.0, "map_dz": 0.6}
     world, rng = World(name, design, sizes), np.random.default_rng(4)
-    cohorts = [world.draw(6, rng) for _ in range(4)]
+    cohorts = [world.draw(6, rng) for _ in range(8)]
     names = [contrast["name"] for contrast in CONFIG["contrasts"]]
     thresholds, tests = CONFIG["verdicts"], CONFIG["tests"]
     found = []
@@ -453,7 +453,7 @@ def test_a_cohort_is_judged_as_a_study_with_these_values(name, baselines, monkey
             assess_study(study, tests, thresholds, rng, cohort.coupling_baselines)
         )
     # several thresholds, so that p values and Bayes factors are told apart
-    for alpha, bf_against in ((0.05, 1 / 3), (0.1, 0.9), (0.2, 0.7), (0.4, 0.8)):
+    for alpha, bf_against in ((0.05, 1 / 3), (0.1, 1.0), (0.2, 0.7), (0.4, 0.9)):
         changed = {**thresholds, "alpha": alpha, "bf_against": bf_against}
         choices = replace(CHOICES, verdicts=changed)
         judged = calibrate.judge_cohorts(cohorts, design, yardsticks, choices, rng)

@@ -135,7 +135,7 @@ LAYERS = {
         *("coverage", "collinearity", "glm", "runs", "events", "quality", "families"),
         *("phantom", "simulate", "scanner"),
         *("regression", "reliability", "mixed", "within", "sensitivity"),
-        *("replica", "worlds", "rates"),
+        *("replica", "worlds", "rates", "yardsticks"),
     },
     # Files, figures, pages.
     "edge": {

@@ -3,18 +3,19 @@ from pathlib import Path
 from snakemake.script import snakemake
 
 from handhold import progress
-from handhold.calibrate import Choices, Yardsticks, count_rejections
+from handhold.calibrate import Choices, count_rejections
 from handhold.errors import speak_plainly
 from handhold.io import read_arrays, write_results
 from handhold.replica import Design
 from handhold.spec import random_stream
 from handhold.worlds import World
+from handhold.yardsticks import Yardsticks
 
 speak_plainly(snakemake.log[0])
 chosen, labels = snakemake.params, snakemake.wildcards
 design = Design.of(read_arrays(snakemake.input.design))
 yardsticks = Yardsticks(
-    {family: nulls for family, nulls in read_arrays(snakemake.input.target).items()},
+    read_arrays(snakemake.input.target),
     **read_arrays(snakemake.input.panel),
 )
 
