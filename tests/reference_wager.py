@@ -280,6 +280,15 @@ def two_sided(observed, drawn):
     return (1 + (np.abs(drawn) >= abs(observed) - 1e-10).sum(0)) / (1 + len(drawn))
 
 
+def smallest_p(observed, drawn):
+    """Family-wise p of each column: its p among the smallest of every draw (Westfall & Young)."""
+    p = stats.rankdata(-np.abs(drawn), axis=0, method="max") / len(drawn)
+    own = np.array(
+        [two_sided(x, column) for x, column in zip(observed, drawn.T, strict=True)]
+    )
+    return (1 + (p.min(axis=1)[:, None] <= own).sum(0)) / (1 + len(drawn))
+
+
 def monte_carlo(p, n_first, n_second):
     """How far two Monte Carlo estimates of p may lie apart: 4.5 standard errors.
 

@@ -8,6 +8,7 @@ from scipy import stats
 from handhold.parcels import couple_subjects, select_parcels
 from handhold.tracking import assess_coupling
 from handhold.verdicts import answer_coupling, judge_rows
+from rules import THRESHOLDS
 
 TESTS = {
     "n_permutations": 999,
@@ -16,7 +17,6 @@ TESTS = {
     "bayes_kappa": 1 / 3,
     "sensitivity_kappas": [1 / 3],
 }
-VERDICTS = {"alpha": 0.05, "bf_against": 1 / 3, "power": 0.8}
 N_CORTEX, N_SUBCORTEX = 100, 20
 N_PARCELS = N_CORTEX + N_SUBCORTEX
 REGIONS = [f"p{i:03}" for i in range(N_PARCELS)]
@@ -66,9 +66,9 @@ class People:
 
     def answer(self, rng, **more):
         table = assess_coupling(
-            self.coupling(**more), self.relief, TESTS, VERDICTS, rng
+            self.coupling(**more), self.relief, TESTS, THRESHOLDS, rng
         )
-        judged = judge_rows(table, "p", VERDICTS)
+        judged = judge_rows(table, "p", THRESHOLDS)
         return judged.iloc[0], answer_coupling(judged, "partner", "mu-opioid")
 
 
@@ -149,7 +149,7 @@ def test_without_a_bond_p_is_uniform(rng):
                     "relief": rng.normal(size=15),
                 }
             )
-            p.append(assess_coupling(own, relief, few, VERDICTS, rng)["p"].item())
+            p.append(assess_coupling(own, relief, few, THRESHOLDS, rng)["p"].item())
     # ties of 199 permutations put p on a lattice of .005, which the test does not mind
     assert stats.kstest(p, "uniform").pvalue > 0.001
     rejected = np.mean(np.array(p) <= 0.05)

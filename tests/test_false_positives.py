@@ -39,7 +39,9 @@ def test_the_rates_are_those_of_the_p_values(script):
 
 def test_at_least_200_cohorts_were_drawn():
     assert P_VALUES["seed"].is_unique
-    assert (RATES["n_seeds"] >= 200).all()
+    assert len(P_VALUES) >= 200
+    # in a few cohorts too few people have an ROI for a model with covariates
+    assert (RATES["n_seeds"] >= 195).all()
 
 
 def test_no_test_rejects_more_often_than_it_says():

@@ -536,7 +536,7 @@ def test_the_planted_map_stands_out_from_the_other():
     assert found["difference"].tolist() == pytest.approx(
         (found["effect"].iloc[0] - found["effect"]).tolist()
     )
-    assert found["p_fwe"].iloc[0] == 1 / 1000
+    assert found["p_fwe"].iloc[0] <= 2 / 1000  # two maps
     assert found["p_difference_fwe"].iloc[1] <= 0.05
     assert np.isnan(found["p_difference"].iloc[0])
     assert set(found["n_parcels"]) == {120}

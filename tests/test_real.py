@@ -634,15 +634,13 @@ def test_panel(shared_data, table, group, parcels, used, rng):
         ],
         axis=1,
     )
-    # in units of each map's null SD, or the widest null would decide for all
-    largest = np.abs(null_r / null_r.std(axis=0)).max(axis=1)
     difference = null_r[:, :1] - null_r[:, 1:]
     for i, row in enumerate(rows):
         close(row, n_parcels=(everywhere.sum(), 0), effect=(r[i], 1e-9))
     check_p(
         rows,
         p=[reference.two_sided(r[i], null_r[:, i]) for i in range(len(r))],
-        p_fwe=[reference.two_sided(x, largest) for x in r / null_r.std(axis=0)],
+        p_fwe=reference.smallest_p(r, null_r),
     )
     check_p(
         rows[1:],
@@ -650,6 +648,7 @@ def test_panel(shared_data, table, group, parcels, used, rng):
             reference.two_sided(r[0] - r[i], difference[:, i - 1])
             for i in range(1, len(r))
         ],
+        p_difference_fwe=reference.smallest_p(r[0] - r[1:], difference),
     )
     design = maps[1:] - maps[1:].mean(axis=1, keepdims=True)
     target = maps[0] - maps[0].mean()

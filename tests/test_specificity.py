@@ -1,7 +1,5 @@
 """Specificity against counts by hand, statsmodels and planted receptors."""
 
-from statistics import pstdev
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +10,12 @@ from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from handhold.correspondence import within_r
 from handhold.nulls import moran
-from handhold.specificity import compare_receptors, correlate_axis, explain_target
+from handhold.specificity import (
+    compare_receptors,
+    correlate_axis,
+    explain_target,
+    judge_family,
+)
 
 ROUNDING = 1e-9
 N_PARCELS = 60
@@ -42,31 +45,67 @@ def test_every_number_by_loops_and_counts(ranked, correlate, rng):
     panel = compare_receptors(group, bindings, ONE, nulls, ranked, level=0.9)
     r = [correlate(group, binding).statistic for binding in bindings]
     null_r = np.array([[correlate(group, m).statistic for m in null] for null in nulls])
-    sd = [pstdev(row[i] for row in null_r) for i in range(4)]
+    smallest = smallest_p(r, null_r)
     for i in range(4):
         as_extreme = sum(abs(row[i]) >= abs(r[i]) for row in null_r)
-        in_family = sum(
-            max(abs(row[j]) / sd[j] for j in range(4)) >= abs(r[i]) / sd[i]
-            for row in null_r
-        )
+        in_family = sum(least <= (1 + as_extreme) / 100 for least in smallest)
         assert panel.r[i] == pytest.approx(r[i], abs=ROUNDING)
         assert panel.p[i] == (1 + as_extreme) / 100
         assert panel.p_fwe[i] == (1 + in_family) / 100
         assert panel.difference[i] == pytest.approx(r[0] - r[i], abs=ROUNDING)
         bounds = np.quantile(null_r[:, i], [0.05, 0.95])
         assert [panel.null_low[i], panel.null_high[i]] == pytest.approx(bounds)
-    apart = [pstdev(row[0] - row[i] for row in null_r) for i in range(4)]
+    smallest = smallest_p(r[0] - np.array(r[1:]), null_r[:, :1] - null_r[:, 1:])
     for i in range(1, 4):
         wider = sum(abs(row[0] - row[i]) >= abs(r[0] - r[i]) for row in null_r)
-        widest = sum(
-            max(abs(row[0] - row[j]) / apart[j] for j in range(1, 4))
-            >= abs(r[0] - r[i]) / apart[i]
-            for row in null_r
-        )
+        widest = sum(least <= (1 + wider) / 100 for least in smallest)
         assert panel.p_difference[i] == (1 + wider) / 100
         assert panel.p_difference_fwe[i] == (1 + widest) / 100
     assert panel.difference[0] == 0
     assert np.isnan([panel.p_difference[0], panel.p_difference_fwe[0]]).all()
+
+
+def smallest_p(observed, nulls):
+    """The smallest p over maps of each draw, counted among all draws and the observed one."""
+    found = []
+    for row in nulls:
+        p = [
+            sum(abs(value) >= abs(row[j]) for value in (*nulls[:, j], observed[j]))
+            for j in range(len(row))
+        ]
+        found.append(min(p) / (1 + len(nulls)))
+    return found
+
+
+def test_nulls_of_two_humps_let_what_no_draw_reaches_pass(rng):
+    """In units of its SD such a null reaches less far than others, and hid the target."""
+    n = 999
+    humps = rng.choice([-1, 1], n) * rng.uniform(0.25, 0.6, n)
+    nulls = np.column_stack([humps, *(0.1 * rng.standard_normal((4, n)))])
+    p, p_fwe = judge_family(np.array([0.62, 0, 0, 0, 0]), nulls)
+    assert (
+        np.abs(nulls / nulls.std(axis=0)).max(axis=1) > 0.62 / humps.std()
+    ).mean() > 0.3
+    assert p[0] == 0.001
+    # five maps have five chances to hold the largest of their draws
+    assert p_fwe[0] == pytest.approx(0.005, abs=0.0011)
+    assert p_fwe[1:] == pytest.approx(1)
+
+
+def test_the_family_rejects_as_often_as_it_says(rng):
+    """Exchangeable draws of unlike nulls, the first of which is taken for the observed."""
+    rejected = 0
+    for _ in range(400):
+        draws = np.column_stack(
+            [
+                rng.choice([-1, 1], 200) * rng.uniform(0.3, 0.5, 200),
+                rng.standard_t(3, 200),
+                0.01 * rng.standard_normal(200),
+            ]
+        )
+        rejected += (judge_family(draws[0], draws[1:])[1] <= 0.05).any()
+    # discrete: with 3 maps and 200 draws somewhat below .05; 4.5 standard errors above
+    assert 0.01 < rejected / 400 < 0.05 + 4.5 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_a_map_with_wide_nulls_does_not_decide_for_the_others(rng):
@@ -77,11 +116,11 @@ def test_a_map_with_wide_nulls_does_not_decide_for_the_others(rng):
     nulls[:, 2] = signs * (group + 0.4 * rng.standard_normal((99, N_PARCELS)))
     panel = compare_receptors(group, bindings, ONE, nulls, False)
     assert panel.null_high[2] > panel.r[0] > panel.null_high[0]
-    assert panel.p_fwe[0] == 0.01
+    assert panel.p_fwe[0] <= 0.03  # three maps, a hundred draws
     bindings[:2] = bindings[1::-1]  # the target is now the one that does not follow
     nulls[:, :2] = nulls[:, 1::-1]
     panel = compare_receptors(group, bindings, ONE, nulls, False)
-    assert panel.p_fwe[1] == 0.01
+    assert panel.p_fwe[1] <= 0.03
     assert panel.null_high[2] > abs(panel.difference[1])
     assert panel.p_difference_fwe[1] <= 0.05
 

@@ -258,7 +258,7 @@ def test_changes_that_only_baselines_bind_are_no_tracking(rng):
     assert (found["partial_r"].abs() < 0.4).all()
     judged = judge_tracking(found.reset_index(), {**THRESHOLDS, "alpha": 0.001})
     assert "supported" not in set(judged["verdict"])
-    assert judged["reason"].str.contains("at equal baselines").all()
+    assert judged["reason"].str.contains("at equal measured baselines").all()
 
 
 def test_planted_tracking_is_seen_at_equal_baselines(rng):

@@ -383,8 +383,8 @@ def test_q3_says_which_model_decides_and_how_large_r_could_be():
     bare = answer_regions(table, "aal3", "partner")["reason"]
     assert "Decided by the correlation of the two changes" in bare
     assert (
-        "attenuation (one run per cell, no single trials) and relief (one rating"
-        in bare
+        "attenuation (no repeats that everyone has: runs of every cell, or single trials) "
+        "and relief (one rating" in bare
     )
     known = {
         "model": "baseline-adjusted",
@@ -392,9 +392,12 @@ def test_q3_says_which_model_decides_and_how_large_r_could_be():
         "ceiling": 0.6,
     }
     found = answer_regions(table.assign(**known), "aal3", "partner")["reason"]
-    assert "Decided at equal baselines" in found
+    assert "Decided at equal measured baselines" in found
     assert "other sign" not in found
-    assert "largest observable r is .60; the reliability of relief (one rating" in found
+    assert (
+        "largest observable r of the two changes is .60; the reliability of relief (one rating"
+        in found
+    )
     turned = table.assign(**known, reliability_relief=0.72)
     turned.loc[1, "partial_r"] = -0.2
     found = answer_regions(turned, "aal3", "partner")["reason"]
@@ -485,7 +488,10 @@ def test_q4_is_answered_by_the_primary_contrast(verdict):
     assert len(found["inputs"]) == 1
     held = {**row, "model": "baseline-adjusted", "effect": 0.3, "partial_r": -0.2}
     reason = answer_coupling(pd.DataFrame([held]), "partner", "MOR")["reason"]
-    assert "at equal baselines (coupling of the alone response and alone sc" in reason
+    assert (
+        "at equal measured baselines (coupling of the alone response and alone sc"
+        in reason
+    )
     assert "the bare changes have the other sign" in reason
 
 

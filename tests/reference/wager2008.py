@@ -100,12 +100,24 @@ def expect_maps(data, images, relief, rng):
     r = [reference.within(own, each, structure, True) for each in maps]
     ranks = reference.rank_maps(maps, structure)
     nulls = reference.moran_signs(ranks, centre, structure, N_DRAWS, rng)
+    null_r = np.stack(
+        [
+            reference.null_correlations(nulls[:, i], own, structure, True)
+            for i in range(len(panel))
+        ],
+        axis=1,
+    )
+    p_fwe = reference.smallest_p(r, null_r)
+    lead = null_r[:, :1] - null_r[:, 1:]
+    p_ahead = [np.nan, *reference.smallest_p(r[0] - np.array(r[1:]), lead)]
     for i, name in enumerate(panel):
-        null_r = reference.null_correlations(nulls[:, i], own, structure, True)
         where = f"receptor={name}"
         yield "tests/specificity", where, "effect", r[i], ""
-        p = reference.two_sided(r[i], null_r)
+        p = reference.two_sided(r[i], null_r[:, i])
         yield "tests/specificity", where, "p", p, N_DRAWS
+        yield "tests/specificity", where, "p_fwe", p_fwe[i], N_DRAWS
+        if i:
+            yield "tests/specificity", where, "p_difference_fwe", p_ahead[i], N_DRAWS
 
 
 def read_panel() -> list[str]:

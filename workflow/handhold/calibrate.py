@@ -314,10 +314,11 @@ def _judge_tracking(
 ) -> tuple[dict[str, NDArray], list[str]]:
     """Q3 by the model that decides: at equal baselines where they are known."""
     n_permutations = choices.calibrate["n_permutations"]
-    r, p, p_fwe, n = [], [], [], []
+    r, p, p_fwe, n, bare = [], [], [], [], []
     for cohort in cohorts:
         rated = np.isfinite(cohort.relief)
         rois, relief = cohort.rois[rated, 0], cohort.relief[rated]
+        bare.append(_correlate(rois, relief))
         if cohort.baselines is None:
             permuted = permute_correlations(rois, relief, n_permutations, rng)
         else:
@@ -328,18 +329,38 @@ def _judge_tracking(
         r.append(np.where(n[-1] < MIN_SUBJECTS, np.nan, permuted.r))
         p.append(permuted.p)
         p_fwe.append(permuted.p_fwe)
-    r, p, p_fwe, n = map(np.stack, (r, p, p_fwe, n))
-    judged = _judge_people(r, p_fwe, n, design.adjusted, choices)
+    r, p, p_fwe, n, bare = map(np.stack, (r, p, p_fwe, n, bare))
+    judged = _judge_people(r, p_fwe, n, bare, design.adjusted, choices)
     return _of_regions(p, p_fwe, judged, design, choices)
 
 
+def _correlate(measures: NDArray, relief: NDArray) -> NDArray:
+    """Correlate each column (n_subjects, n_tests), nan where missing, with relief."""
+    has = np.isfinite(measures)
+    y = np.where(has, relief[:, np.newaxis], np.nan)
+    x = measures - np.nanmean(measures, axis=0)
+    y = y - np.nanmean(y, axis=0)
+    return np.nansum(x * y, axis=0) / np.sqrt(
+        np.nansum(x**2, axis=0) * np.nansum(y**2, axis=0)
+    )
+
+
 def _judge_people(
-    r: NDArray, p_fwe: NDArray, n: NDArray, is_adjusted: bool, choices: Choices
+    r: NDArray,
+    p_fwe: NDArray,
+    n: NDArray,
+    bare: NDArray,
+    is_adjusted: bool,
+    choices: Choices,
 ) -> NDArray:
-    """Return the verdict of each correlation over people, flat."""
+    """Return the verdict of each correlation over people, flat.
+
+    `r` and `p_fwe` are of the model that decides, `bare` is the correlation of the changes.
+    """
     left = np.maximum(n - 2 * is_adjusted, 3)  # r is nan where there are fewer
     bf10 = correlation_bf10(r, left, choices.tests["bayes_kappa"])
-    decides = dict.fromkeys(("effect", "partial_r"), r.ravel())
+    effect = bare if is_adjusted else r  # which is nan where there are few
+    decides = {"effect": effect.ravel(), "partial_r": r.ravel()}
     decides |= dict.fromkeys(("p_fwe", "p_partial_fwe"), p_fwe.ravel())
     decides |= dict.fromkeys(("bf10", "bf10_partial"), bf10.ravel())
     bounds = ("bf10_low", "bf10_high", "bf10_partial_low", "bf10_partial_high")
@@ -358,10 +379,11 @@ def _judge_coupling(
 ) -> tuple[dict[str, NDArray], NDArray]:
     """Q4: each person's coupling against relief, by the model that decides."""
     n_permutations = choices.calibrate["n_permutations"]
-    r, p, n = [], [], []
+    r, p, n, bare = [], [], [], []
     for cohort, own in zip(cohorts, z, strict=True):
         rated = np.isfinite(cohort.relief)
         coupling, relief = own[rated, np.newaxis], cohort.relief[rated]
+        bare.append(_correlate(coupling, relief)[0])
         if cohort.coupling_baselines is None:
             permuted = permute_correlations(coupling, relief, n_permutations, rng)
         else:
@@ -372,8 +394,8 @@ def _judge_coupling(
         n.append(rated.sum())
         r.append(permuted.r[0] if n[-1] >= MIN_SUBJECTS else np.nan)
         p.append(permuted.p[0])
-    r, p, n = map(np.array, (r, p, n))
-    judged = _judge_people(r, p, n, design.coupling_adjusted, choices)
+    r, p, n, bare = map(np.array, (r, p, n, bare))
+    judged = _judge_people(r, p, n, bare, design.coupling_adjusted, choices)
     return {"permutation p": p <= choices.verdicts["alpha"]}, judged
 
 

@@ -149,7 +149,7 @@ def describe_panel(tests: pd.DataFrame) -> Description:
         f"Specificity over {_range(tests, 'n_parcels')} parcels "
         f"({', '.join(dict.fromkeys(tests['contrast']))}). Symbols: r of attenuation with each "
         "map; grey band: middle 95 % of that map's null. p family-wise over maps by the "
-        "largest |r| / null SD, under surrogates that all maps share; band and p are of the "
+        "smallest p, under surrogates that all maps share; band and p are of the "
         f"nulls that decide ({tests['null_method'].iloc[0]}). For the target, family-wise p "
         f"{_p(target['p_fwe'])}{_beside(target, 'p_fwe')}. r above 0: attenuation is higher "
         "where binding is higher."

@@ -11,8 +11,8 @@ other as the maps do. A difference of correlations is the correlation of the
 group map with a difference of (standardised) maps, up to its length; its nulls
 are those of the difference map. The test asks whether the group map goes with
 *that* map more than with equally smooth ones, and stays valid when it goes with what
-the two maps share. Family-wise p values compare with the largest of each draw
-[1]_, in units of each map's null SD.
+the two maps share. Family-wise p values compare each p with the smallest p of each
+draw over all maps (min-p [1]_).
 
 References
 ----------
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from handhold.correspondence import within_r
-from handhold.nulls import two_sided_p
+from handhold.nulls import TIE, two_sided_p
 
 # A map whose variance is less than this fraction unexplained by the others is a
 # mixture of them, up to rounding.
@@ -38,10 +38,10 @@ class Panel:
 
     Arrays of shape (n_maps,). `r` within structures, positive where attenuation is
     larger in parcels with more binding; `p` two-sided among the map's own nulls,
-    `p_fwe` among the largest |r| / null SD of each draw over all maps; `null_low` and
+    `p_fwe` among the smallest p of each draw over all maps; `null_low` and
     `null_high` the central interval of the nulls. `difference` is r of the target
     minus r of the map, positive where the target corresponds more closely, with
-    `p_difference` and `p_difference_fwe` (largest |difference| / null SD of each draw); for
+    `p_difference` and `p_difference_fwe` (smallest p of a difference of each draw); for
     the target itself the difference is 0 and its p values are nan.
     """
 
@@ -126,10 +126,11 @@ def compare_receptors(
 
 
 def judge_family(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
-    """Return p of each correlation, and p of each among the largest of each draw.
+    """Return p of each correlation, and p of each among the smallest p of each draw.
 
-    The largest is that of correlations in units of their null's SD: raw ones would let the
-    smoothest maps, whose nulls are widest, decide alone.
+    The least p over maps, not the largest correlation: a wide null would decide for all maps,
+    and in units of its SD a null of two humps (Moran's, of a map that one gradient makes)
+    reaches less far than any other, so that not even a perfect correlation would pass.
 
     Parameters
     ----------
@@ -138,9 +139,15 @@ def judge_family(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
     nulls : array, shape (n_nulls, n_maps)
         The same of the surrogates, all maps under the same draws.
     """
-    spread = nulls.std(axis=0)
-    largest = np.abs(nulls / spread).max(axis=1, keepdims=True)
-    return two_sided_p(observed, nulls), two_sided_p(observed / spread, largest)
+    p = two_sided_p(observed, nulls)
+    smallest = np.ones(len(nulls))
+    for column, own in zip(np.abs(nulls).T, np.abs(observed), strict=True):
+        # among all draws and the observed one, as p itself
+        least = column - TIE
+        beyond = len(column) - np.searchsorted(np.sort(column), least) + (own >= least)
+        smallest = np.minimum(smallest, beyond / (1 + len(column)))
+    as_small = smallest[:, np.newaxis] <= p + TIE
+    return p, (1 + as_small.sum(axis=0)) / (1 + len(nulls))
 
 
 def explain_target(bindings: ArrayLike) -> Explanation:

@@ -103,10 +103,16 @@ def assess_tracking(
         felt = own["relief"].to_numpy()
         # Draws of its own: the numbers of the change scores do not depend on baselines.
         adjusting = rng.spawn(1)[0]
-        rows = correlate_people(
-            wide.to_numpy(), felt, tests, verdicts, rng, list(own.index)
-        )
         covariates = _baselines(family, own)
+        rows = correlate_people(
+            wide.to_numpy(),
+            felt,
+            tests,
+            verdicts,
+            rng,
+            list(own.index),
+            n_held=0 if covariates is None else covariates.shape[1],
+        )
         if covariates is None:
             adjusted = pd.DataFrame(columns=[*PARTIAL, "p_partial", "p_partial_fwe"])
         else:
@@ -165,9 +171,10 @@ def assess_coupling(
         z, felt = paired[["fisher_z"]].to_numpy(), paired["relief"].to_numpy()
         # Draws of its own: the numbers of the change scores do not depend on baselines.
         adjusting = rng.spawn(1)[0]
-        rows = correlate_people(z, felt, tests, verdicts, rng, list(paired["subject"]))
         known = paired.reindex(columns=["baseline", "fisher_z_baseline"]).astype(float)
         bare = known["baseline"].isna().any() or known["fisher_z_baseline"].isna().all()
+        people, n_held = list(paired["subject"]), 0 if bare else known.shape[1]
+        rows = correlate_people(z, felt, tests, verdicts, rng, people, n_held=n_held)
         if bare:
             adjusted = pd.DataFrame(columns=[*PARTIAL, "p_partial", "p_partial_fwe"])
         else:
@@ -193,6 +200,8 @@ def correlate_people(
     verdicts: dict,
     rng: np.random.Generator,
     people: Sequence[str] | None = None,
+    *,
+    n_held: int = 0,
 ) -> pd.DataFrame:
     """Correlate each column of `measures` (n_subjects, n_tests; NaN = missing) with relief.
 
@@ -200,7 +209,7 @@ def correlate_people(
     n_outliers, percentage_bend, p and p_fwe (permutation, max-|r| over the columns),
     p_spearman, bf10 with its range over prior widths, the largest of Cook's distances and
     whose it is (of `people`, by default their number), loo_low, loo_high (leave-one-out
-    range), detectable_r, n_permutations, exact.
+    range), detectable_r (with `n_held` covariates held constant), n_permutations, exact.
     """
     people = np.arange(len(relief)).astype(str) if people is None else np.array(people)
     permuted = permute_correlations(measures, relief, tests["n_permutations"], rng)
@@ -209,7 +218,7 @@ def correlate_people(
         ranks, rankdata(relief), tests["n_permutations"], rng
     )
     rows = [
-        _row(column, relief, r, people, tests, verdicts, rng)
+        _row(column, relief, r, people, tests, verdicts, rng, n_held)
         for column, r in zip(measures.T, permuted.r, strict=True)
     ]
     return pd.DataFrame(rows, columns=NUMBERS).assign(
@@ -322,6 +331,7 @@ def _row(
     tests: dict,
     verdicts: dict,
     rng: np.random.Generator,
+    n_held: int,
 ) -> dict:
     """Return the numbers of one test; none for few people, or where r is nan (no spread)."""
     present = np.isfinite(column)
@@ -356,6 +366,6 @@ def _row(
         "loo_low": loo_low,
         "loo_high": loo_high,
         "detectable_r": detectable_r(
-            n, power=verdicts["power"], alpha=verdicts["alpha"]
+            n - n_held, power=verdicts["power"], alpha=verdicts["alpha"]
         ),
     }

@@ -67,8 +67,8 @@ COMBINATION = {
     "Q2": "p is the larger of both nulls' (map, subjects), so that both have to pass, with one "
     "sign; absence counts only where the map null agrees and is within widest_null",
     "Q3": "supported if any hypothesised ROI is (family-wise p), evidence against if every one is; "
-    "at equal baselines where both are known",
-    "Q4": "the primary contrast decides",
+    "at equal measured baselines where both are known, and only with the sign of the bare changes",
+    "Q4": "the primary contrast decides; baselines as in Q3",
     "Q5": "supported if Q2 is and the target beats every other map (family-wise p of the "
     "difference), evidence against if another map that itself follows attenuation beats it",
 }
@@ -147,15 +147,29 @@ def judge_tracking(table: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
 
     Where both baselines are known, the baseline-adjusted model decides: a change is bound to
     its own baseline, so that two changes can correlate when only their baselines do. Else
-    the correlation of the changes has to, and the reason says so.
+    the correlation of the changes has to, and the reason says so. The adjusted model errs in
+    its turn: what a baseline measured with error leaves of a trait that response and score
+    share can pass for tracking [1]_. So its p counts only where the bare changes have the
+    same sign.
+
+    References
+    ----------
+    .. [1] Lord (1967), Psychol. Bull. 68(5), 304-305.
     """
-    judged = judge_rows(decided_by(table), "p_fwe", thresholds)
-    which = np.where(
-        table["model"] == ADJUSTED,
-        " (at equal baselines)",
-        " (changes, baselines not held)",
+    adjusted = table["model"] == ADJUSTED
+    decided = decided_by(table)
+    torn = adjusted & (np.sign(table["effect"]) != np.sign(decided["effect"]))
+    p = decided["p_fwe"].where(~torn | decided["p_fwe"].isna(), 1.0)
+    judged = judge_rows(decided.assign(p_fwe=p), "p_fwe", thresholds)
+    passed = torn & (decided["p_fwe"] <= thresholds["alpha"])
+    open_ = passed & (judged["verdict"] == INCONCLUSIVE)
+    reason = judged["reason"].mask(
+        open_, "p passes alpha, but the bare changes have the other sign"
     )
-    return table.assign(verdict=judged["verdict"], reason=judged["reason"] + which)
+    which = np.where(
+        adjusted, " (at equal measured baselines)", " (changes, baselines not held)"
+    )
+    return table.assign(verdict=judged["verdict"], reason=reason + which)
 
 
 def decided_by(table: pd.DataFrame) -> pd.DataFrame:
@@ -539,8 +553,9 @@ def _model(rows: pd.DataFrame, baseline: str = "alone response") -> str:
             "score are not both known: a bond between baselines alone could bring it about"
         )
     text = (
-        f"Decided at equal baselines ({baseline} and alone score held constant), since a "
-        "change is bound to its own baseline"
+        f"Decided at equal measured baselines ({baseline} and alone score held constant), since "
+        "a change is bound to its own baseline; where baselines are measured with error, a trait "
+        "that response and score share can still pass for a bond of the changes"
     )
     signs = np.sign(rows["effect"]) != np.sign(rows["partial_r"])
     torn = rows[signs & rows["effect"].notna() & rows["partial_r"].notna()]
@@ -558,7 +573,7 @@ def _ceiling(rows: pd.DataFrame) -> str:
             (
                 "attenuation",
                 "reliability_attenuation",
-                "one run per cell, no single trials",
+                "no repeats that everyone has: runs of every cell, or single trials",
             ),
             ("relief", "reliability_relief", "one rating per condition"),
         )
@@ -570,7 +585,7 @@ def _ceiling(rows: pd.DataFrame) -> str:
         return f"How large a correlation could be at most is open: {missing}"
     low, high = known["ceiling"].min(), known["ceiling"].max()
     span = _share(high) if low == high else f"{_share(low)} to {_share(high)}"
-    bound = f"With these reliabilities the largest observable r is {span}"
+    bound = f"With these reliabilities the largest observable r of the two changes is {span}"
     return f"{bound}; {missing}" if unknown else bound
 
 
