@@ -18,6 +18,7 @@ from handhold.verdicts import (
     judge,
     judge_correspondence,
     judge_rows,
+    judge_tracking,
 )
 
 NAN = float("nan")
@@ -375,6 +376,44 @@ def test_one_region_supports_and_all_speak_against(question, verdicts, expected)
     if verdicts[0] == FOR:
         starts = {"Q1": "The response falls", "Q3": "Attenuation goes with relief"}
         assert found["sentence"].startswith(f"{starts[question]} (partner) in vACC")
+
+
+def test_an_effect_in_the_other_direction_is_no_absence():
+    table = regions([AGAINST, AGAINST]).assign(effect=[-0.4, 0.1], p_fwe=[0.01, 0.6])
+    found = answer_regions(table, "aal3", "partner", verdicts=THRESHOLDS)
+    assert found["sentence"] == (
+        "The response rises (partner) in vACC; there is evidence against it that the response "
+        "falls (partner) in insula."
+    )
+    adjusted = {"model": "baseline-adjusted", "partial_r": [0.4, -0.4], "bf10": 1.0}
+    adjusted |= dict.fromkeys(("p_partial_fwe", "bf10_partial"), 0.01)
+    adjusted |= dict.fromkeys(("bf10_partial_low", "bf10_partial_high"), 0.01)
+    table = regions([AGAINST, AGAINST], "Q3", effect=0.4, p_fwe=0.6).assign(**adjusted)
+    found = answer_regions(table, "aal3", "partner", verdicts=THRESHOLDS)
+    assert "Attenuation goes with less relief (partner) in insula;" in found["sentence"]
+
+
+def test_the_adjusted_model_counts_with_the_sign_of_the_bare_changes_only():
+    row = {
+        **{"model": "baseline-adjusted", "effect": 0.2, "p_fwe": 0.5, "bf10": 1.0},
+        **{"partial_r": 0.6, "p_partial_fwe": 0.01, "bf10_partial": 9.0},
+        **dict.fromkeys(
+            [f"bf10{m}_{b}" for m in ("", "_partial") for b in ("low", "high")], NAN
+        ),
+    }
+    table = pd.DataFrame(
+        [
+            row,
+            {**row, "effect": -0.2},
+            {**row, "partial_r": -0.6},
+            {**row, "effect": -0.2, "partial_r": -0.6},
+            {**row, "effect": -0.2, "model": "change", "p_fwe": 0.01},
+        ]
+    )
+    judged = judge_tracking(table, THRESHOLDS)
+    assert judged["verdict"].tolist() == [FOR, OPEN, OPEN, AGAINST, AGAINST]
+    torn = judged["reason"].str.contains("the bare changes have the other sign")
+    assert torn.tolist() == [False, True, True, False, False]
 
 
 def test_q3_says_which_model_decides_and_how_large_r_could_be():

@@ -10,7 +10,10 @@ import pandas as pd
 
 from handhold import tables
 from handhold.families import other_families
+from handhold.verdicts import ADJUSTED
 
+# Middle 95 % of a null in its SDs: 3.9 where it is normal, 2 where all draws are +-1 SD.
+TWO_HUMPS = 3.0
 LOWERED = "Values above 0: {act} lowered the response"
 HELPED = "relief above 0: {act} helped"
 # What a calibration plants, by question.
@@ -109,9 +112,37 @@ def describe_tracking(tests: pd.DataFrame, *, act: str) -> Description:
         "panel), the line a least-squares fit. Pearson r with its BCa bootstrap 95 % "
         f"interval; p by permuting relief over subjects ({_range(tests, 'n_permutations')} "
         "permutations), FWE: family-wise by the largest |r|. "
-        f"{LOWERED.format(act=act)}; {HELPED.format(act=act)}."
+        f"{_decided(tests)}{LOWERED.format(act=act)}; {HELPED.format(act=act)}."
     )
     return Description(alt, caption)
+
+
+def _decided(tests: pd.DataFrame) -> str:
+    """Say what the verdicts rest on where it is not what is drawn."""
+    if "model" not in tests or not (tests["model"] == ADJUSTED).all():
+        return ""
+    found = "; ".join(
+        f"{row['region']} ({row['contrast']}) r = {tables.display(row['partial_r'], 'r')}, "
+        f"family-wise p {_p(row['p_partial_fwe'])}"
+        for row in tests.to_dict("records")
+    )
+    return f"Verdicts rest on r at equal measured baselines: {found}. "
+
+
+def _humps(test: Mapping) -> str:
+    """Explain a null that has two humps: its middle 95 % is as wide as few SDs."""
+    try:
+        low, high, sd = (
+            float(test[name]) for name in ("null_low", "null_high", "null_sd")
+        )
+    except (KeyError, ValueError):
+        return ""
+    if high - low >= TWO_HUMPS * sd:
+        return ""
+    return (
+        "The null has two humps: one gradient makes most of the map, so that its surrogates "
+        "differ by little but their sign. "
+    )
 
 
 def describe_correspondence(test: Mapping, *, act: str) -> Description:
@@ -130,8 +161,8 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
         f"r within structures = {r}. Lines: least squares, one slope for both structures. "
         f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps), which decides: p "
         f"{p_map}{_beside(test, 'p')}; subject null (sign flip of the subjects' z): p "
-        f"{p_subject}; the larger counts. {LOWERED.format(act=act)}; r above 0: attenuation is "
-        "higher where binding is higher."
+        f"{p_subject}; the larger counts. {_humps(test)}{LOWERED.format(act=act)}; "
+        "r above 0: attenuation is higher where binding is higher."
     )
     return Description(alt, caption)
 

@@ -22,6 +22,9 @@ IDLE = {
 # What a study of each source cannot do without, though other studies can.
 NEEDED = {"simulated": (), "bids": ("bids", "events"), "maps": ("maps", "unit")}
 
+# Fewer surrogates over voxels than any other null may have give a p that says little.
+FEWEST_NULLS = 999
+
 _DRAFT = jsonschema.Draft202012Validator
 # YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
 _VALIDATOR = jsonschema.validators.extend(
@@ -204,6 +207,18 @@ def _contradictions(config: dict) -> list[str]:
     ]
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
+    regions, n_voxel = config["regions"], config["nulls"]["n_voxel"]
+    if regions["sensitivity_coverage"] > regions["min_coverage"]:
+        faults.append(
+            f"regions.sensitivity_coverage ({regions['sensitivity_coverage']}) is above "
+            f"regions.min_coverage ({regions['min_coverage']}): the second look is at regions "
+            "that are covered less"
+        )
+    if 0 < n_voxel < FEWEST_NULLS:
+        faults.append(
+            f"nulls.n_voxel is {n_voxel}: give 0 (no voxels), or at least {FEWEST_NULLS}, since "
+            "no p can be below one over their number"
+        )
     faults += _rule_contradictions(config["verdicts"]["rules"])
     return faults + _design_contradictions(config["glm"], config["confounds"])
 
@@ -227,6 +242,19 @@ def _rule_contradictions(rules: list[dict]) -> list[str]:
             ("positive", "the opposite of what was asked"),
         )
         if fact not in line["if"]
+    ]
+    shows_absence = ({"equivalent"}, {"bf_against"}, {"p_passes", "negative"})
+    faults += [
+        f"verdicts.rules[{i}] says evidence against without equivalent, bf_against, or p_passes "
+        "with negative, so that too little data could be called an absence"
+        for i, line in enumerate(rules)
+        if line["verdict"] == "evidence against"
+        and not any(facts <= asked[i] for facts in shows_absence)
+    ]
+    faults += [
+        f"verdicts.rules[{i}] is never reached: no effect is positive and negative"
+        for i, facts in enumerate(asked)
+        if {"positive", "negative"} <= facts
     ]
     if asked[-1]:
         faults.append(

@@ -336,7 +336,7 @@ def answer_regions(
     return _answer(
         question,
         verdict,
-        _region_sentence(question, contrast, found),
+        _region_sentence(question, contrast, found, _opposite(primary, verdicts)),
         reason,
         primary,
     )
@@ -479,7 +479,9 @@ def _answer(
 
 
 def _p(value: float) -> str:
-    return "p < .001" if value < 0.001 else f"p = {_share(value, 3)}"
+    if value < 0.001:
+        return "p < .001"
+    return "p > .999" if 0.9995 <= value < 1 else f"p = {_share(value, 3)}"
 
 
 def _share(value: float, digits: int = 2) -> str:
@@ -604,17 +606,33 @@ def _power(rows: pd.DataFrame, question: str) -> str:
     )
 
 
-def _region_sentence(question: str, contrast: str, found: dict) -> str:
+def _opposite(rows: pd.DataFrame, verdicts: dict | None) -> list[str]:
+    """Name the regions whose p passes in the other direction: that is more than an absence."""
+    if verdicts is None or "p_fwe" not in rows:
+        return []
+    decided = decided_by(rows) if "partial_r" in rows else rows
+    passed = (decided["p_fwe"] <= verdicts["alpha"]) & (decided["effect"] < 0)
+    return list(rows.loc[passed & (rows["verdict"] == AGAINST), "region"])
+
+
+def _region_sentence(
+    question: str, contrast: str, found: dict, opposite: list[str]
+) -> str:
     """Name every region of the primary definition under its verdict."""
-    what = {"Q1": "the response falls", "Q3": "attenuation goes with relief"}[question]
+    what, other = {
+        "Q1": ("the response falls", "the response rises"),
+        "Q3": ("attenuation goes with relief", "attenuation goes with less relief"),
+    }[question]
+    absent = [region for region in found[AGAINST] if region not in opposite]
     parts = [
-        f"{lead} in {', '.join(found[verdict])}"
-        for verdict, lead in (
-            (SUPPORTED, f"{what} ({contrast})"),
-            (AGAINST, f"there is evidence against it that {what} ({contrast})"),
-            (INCONCLUSIVE, f"whether {what} ({contrast}) is open"),
+        f"{lead} in {', '.join(regions)}"
+        for regions, lead in (
+            (found[SUPPORTED], f"{what} ({contrast})"),
+            (opposite, f"{other} ({contrast})"),
+            (absent, f"there is evidence against it that {what} ({contrast})"),
+            (found[INCONCLUSIVE], f"whether {what} ({contrast}) is open"),
         )
-        if found[verdict]
+        if regions
     ]
     sentence = "; ".join(parts)
     return f"{sentence[:1].upper()}{sentence[1:]}."

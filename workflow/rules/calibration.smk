@@ -82,7 +82,7 @@ rule repeat_study:
             "tests", "level", "smallest_dz", "smallest_r", "bayes_scale", "bayes_kappa"
         ),
         nulls=choose("nulls", "procedure"),
-        verdicts=CONFIG["verdicts"],
+        verdicts=JUDGING,
         calibrate=choose(
             "calibrate",
             *("n_permutations", "attenuation_dz", "map_dz", "map_r"),

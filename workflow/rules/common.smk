@@ -40,6 +40,12 @@ def choose(section, *names):
     return {name: CONFIG[section][name] for name in names}
 
 
+# What the rule table reads; the power beside them only words a reason.
+JUDGING = choose(
+    "verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules"
+)
+
+
 def null_seed():
     """Return the seed of the surrogate maps."""
     return CONFIG["nulls"].get("seed", CONFIG["seed"])

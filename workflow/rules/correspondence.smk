@@ -119,7 +119,7 @@ rule test_correspondence:
     params:
         tests=choose("tests", "level", "n_permutations", "smallest_r", "bayes_scale"),
         nulls=choose("nulls", "families", "n", "n_beside", "procedure"),
-        verdicts=CONFIG["verdicts"],
+        verdicts=JUDGING,
         seed=CONFIG["seed"],
         null_seed=null_seed(),
     script:

@@ -35,7 +35,7 @@ if CONFIG["receptors"]["panel"]:
                 *("families", "n", "n_beside"),
                 *("procedure", "method", "min_parcels"),
             ),
-            verdicts=CONFIG["verdicts"],
+            verdicts=JUDGING,
             null_seed=null_seed(),
         script:
             "../scripts/test_specificity.py"
