@@ -387,7 +387,8 @@ def test_an_effect_in_the_other_direction_is_no_absence():
     )
     adjusted = {"model": "baseline-adjusted", "partial_r": [0.4, -0.4], "bf10": 1.0}
     adjusted |= dict.fromkeys(("p_partial_fwe", "bf10_partial"), 0.01)
-    adjusted |= dict.fromkeys(("bf10_partial_low", "bf10_partial_high"), 0.01)
+    bounds = ("bf10_partial_low", "bf10_partial_high", "bf10_low", "bf10_high")
+    adjusted |= dict.fromkeys(bounds, 0.01)
     table = regions([AGAINST, AGAINST], "Q3", effect=0.4, p_fwe=0.6).assign(**adjusted)
     found = answer_regions(table, "aal3", "partner", verdicts=THRESHOLDS)
     assert "Attenuation goes with less relief (partner) in insula;" in found["sentence"]
