@@ -3,11 +3,10 @@
 from handhold.worlds import WORLDS
 
 PEOPLE = len(STUDY.labels)
-PRIMARY = CONFIG["contrasts"][0]
 # The response alone is known of contrasts of cells, the alone score unless relief itself is given.
 BASELINES_KNOWN = (
-    PRIMARY["name"] in STUDY.rated
-    and "baseline" in PRIMARY
+    CONFIG["contrasts"][0]["name"] in STUDY.rated
+    and "baseline" in CONFIG["contrasts"][0]
     and "relief" not in CONFIG.get("ratings", {})
 )
 # Cohorts of one job: some ten seconds of work; starting it takes two or three.
