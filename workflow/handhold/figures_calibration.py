@@ -25,10 +25,10 @@ from handhold.verdicts import AGAINST, INCONCLUSIVE, SUPPORTED
 
 WORLDS = {
     "nothing": "No attenuation",
-    "elsewhere": "Attenuation unrelated\nto the receptor map",
-    "follows": "Attenuation follows\nthe receptor map",
-    "axis": "Attenuation runs from\nback to front",
-    "baselines": "Unrelated, and the\nbaselines go together",
+    "elsewhere": "Attenuation\nunrelated to\nthe receptor map",
+    "follows": "Attenuation\nfollows the\nreceptor map",
+    "axis": "Attenuation\nruns from back\nto front",
+    "baselines": "Unrelated, but\nbaselines go\ntogether",
 }
 # Colour and marker say the same, for readers in grey.
 LOOKS = {
@@ -39,7 +39,7 @@ LOOKS = {
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 TICKS = (0.05, 0.2, 0.5, 1.0)
 # Height of a row, and of what stands above and below the rows (mm).
-ROW, REST = 5.0, 30.0
+ROW, REST = 5.0, 33.0
 
 
 @styled
