@@ -411,6 +411,7 @@ PLANTED = {
     "elsewhere": {"Q1": 0.5},
     "follows": {"Q1": 0.5, "Q2": 0.7, "Q3": 0.4, "Q4": 0.4, "Q5": 0.7},
     "axis": {"Q1": 0.5, "Q2": 0.64, "Q5": 0.64},
+    "baselines": {"Q1": 0.5},
 }
 COUNTED = {
     "Q1": ["p in vACC", "family-wise p in any ROI"],
@@ -433,11 +434,14 @@ def calibration_counts(rejected=None):
             for test in [*names, *SAID]:
                 meaning = rates.meaning_of(world, question, test, planted, 0.1)
                 often = 0 if meaning == "error" else 100 * np.sqrt(n)
+                chance = int(rng.integers(5, 60))
+                if meaning == "error" and test in rates.ONE_SIDED:
+                    chance //= 2
                 rows.append(
                     {
                         **{"world": world, "n_subjects": n, "planted": planted},
                         **{"question": question, "test": test, "n_replicates": 1000},
-                        "n_rejected": int(often + rng.integers(5, 60)),
+                        "n_rejected": int(often) + chance,
                     }
                 )
     counts = pd.DataFrame(rows)

@@ -309,11 +309,12 @@ def test_the_spread_of_the_group_map_is_planted(design):
     assert (np.abs(pattern - world.pattern(None)) < 4.5 * error).all()
 
 
-def with_baselines(n_subjects=24, seed=6):
+def with_baselines(n_subjects=24, seed=6, bond=0.0):
     """A study in which attenuation goes with the response, and relief with the score, alone."""
     study, rng = Study(n_subjects), np.random.default_rng(seed)
     response = rng.standard_normal((n_subjects, 3))
     score, relief = rng.standard_normal((2, n_subjects))
+    response += bond * score[:, None]
     rois = rng.standard_normal((n_subjects, 3, 3))
     rois[:, 0] += 0.7 * response
     parcels = rng.standard_normal((n_subjects, 3, len(study.regions)))
@@ -393,6 +394,117 @@ def test_coupling_is_planted_alike_where_only_its_own_baseline_is_known():
         partial_r(cohort.parcels @ world._coupling, relief, cohort.coupling_baselines),
     ]
     assert found == pytest.approx([0.3, 0.35], abs=4 / np.sqrt(n))
+
+
+def test_baselines_go_together_as_the_study_s_own_do_and_nothing_else_does():
+    design = replace(with_baselines(bond=0.5).describe(), coupling_baseline_r=-0.3)
+    bonds = [design.baseline_r, -0.3]
+    assert bonds[0] > 0.2
+    world, n = World("baselines", design, SIZES), 20000
+    assert [world.baseline_r, world.coupling_baseline_r] == pytest.approx(bonds)
+    cohort = world.draw(n, np.random.default_rng(8))
+    relief = np.nan_to_num(cohort.relief)
+    # a correlation has a standard error of at most 1 / sqrt(n)
+    error = 4 / np.sqrt(n)
+    score = cohort.baselines[:, 0, 0]
+    assert np.corrcoef(score, relief)[0, 1] == pytest.approx(design.score_r, abs=error)
+    coupled, of_response = cohort.parcels @ world._coupling, cohort.coupling_baselines
+    assert (of_response[:, 0] == score).all()
+    measures = [(cohort.rois[:, 0, i], cohort.baselines[:, 1, i]) for i in range(3)]
+    measures.append((coupled, of_response[:, 1]))
+    planted = [(design.response_r, bonds[0])] * 3
+    planted.append((design.coupling_response_r, bonds[1]))
+    for (change, alone), (b, r) in zip(measures, planted, strict=True):
+        found = np.corrcoef([change, alone, relief, score])
+        assert found[0, 2] == pytest.approx(0, abs=error)
+        assert found[0, 3] == pytest.approx(0, abs=error)
+        assert found[0, 1] == pytest.approx(b, abs=error)
+        assert found[1, 3] == pytest.approx(r, abs=error)
+        # the response goes with relief neither: all that it shares with the score is no change
+        assert found[1, 2] == pytest.approx(0, abs=error)
+    # attenuation lies where it lies in `elsewhere`
+    assert world.map_r == 0
+    one, other = (
+        World(name, design, SIZES).pattern(np.random.default_rng(1))
+        for name in ("baselines", "elsewhere")
+    )
+    assert (one == other).all()
+
+
+def test_the_bond_of_baselines_is_the_study_s_own():
+    study = with_baselines(bond=0.5)
+    design = study.describe()
+    own = study.rois[study.rois["contrast"] == "partner"]
+    score = own["subject"].map(study.relief.set_index("subject")["baseline"])
+    found = [
+        np.arctanh(group["response_baseline"].corr(score[group.index]))
+        for _, group in own.groupby("region")
+    ]
+    assert design.baseline_r == pytest.approx(np.tanh(np.mean(found)))
+    alone = study.attenuation.query("contrast == 'partner'").pivot(
+        index="subject", columns="region", values="response_baseline"
+    )
+    z = [
+        np.arctanh(within_r(row, study.bindings[0], study.structure, True))
+        for row in alone.loc[study.people, study.regions].to_numpy()
+    ]
+    found = np.corrcoef(z, study.relief["baseline"])[0, 1]
+    assert design.coupling_baseline_r == pytest.approx(found)
+    # one person's score is not known: the model of the study holds none constant
+    study.relief.loc[3, "baseline"] = np.nan
+    design = study.describe()
+    assert np.isnan([design.baseline_r, design.coupling_baseline_r]).all()
+
+
+def test_baselines_that_cannot_go_together_so_far_go_as_far_as_they_can():
+    design = replace(
+        with_baselines().describe(), response_r=0.8, score_r=0.6, baseline_r=0.9
+    )
+    world, n = World("baselines", design, SIZES), 20000
+    # what attenuation and relief leave of the two: .6 and .8 of their spread
+    assert world.baseline_r == pytest.approx(0.95 * 0.6 * 0.8)
+    cohort = world.draw(n, np.random.default_rng(3))
+    score, response = cohort.baselines[:, 0, 0], cohort.baselines[:, 1, 1]
+    found = np.corrcoef(score, response)[0, 1]
+    assert found == pytest.approx(world.baseline_r, abs=4 / np.sqrt(n))
+
+
+def test_equal_baselines_make_independent_changes_correlate(yardsticks):
+    """Lord's paradox: the table has to say that what decides Q3 and Q4 errs here."""
+    bonds = {"response_r": 0.7, "score_r": 0.6, "baseline_r": 0.5}
+    bonds |= {"coupling_response_r": 0.7, "coupling_baseline_r": 0.5}
+    design = replace(with_baselines().describe(), **bonds)
+    # of normal variables, from their correlations alone: partial r of .66
+    joint = np.array(
+        [[1, 0, 0.7, 0], [0, 1, 0, 0.6], [0.7, 0, 1, 0.5], [0, 0.6, 0.5, 1]]
+    )
+    inverse = np.linalg.inv(joint)
+    expected = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
+    cohort = World("baselines", design, SIZES).draw(20000, np.random.default_rng(4))
+    relief = np.nan_to_num(cohort.relief)
+    r = partial_r(cohort.rois[:, 0, 0], relief, cohort.baselines[..., 0])
+    assert expected > 0.6
+    assert r == pytest.approx(expected, abs=4 / np.sqrt(20000))
+    few = replace(
+        yardsticks, panel=yardsticks.panel[:0], bindings=yardsticks.bindings[:0]
+    )
+    n = 40
+    tables = {
+        name: rate(count(design, few, name, name, n_subjects=24, n=n)).set_index(
+            ["question", "test"]
+        )
+        for name in ("baselines", "elsewhere")
+    }
+    deciding = [("Q3", "family-wise p in any ROI"), ("Q4", "permutation p")]
+    errors = [*deciding, ("Q3", "supported"), ("Q4", "supported")]
+    own = tables["baselines"].loc[errors]
+    assert (own["meaning"] == "error").all()
+    assert (own["rate"] > 0.5).all()
+    assert (own["holds"] == "no").all()
+    # where the baselines do not go together, at most 7 of 40 reject (p = .001 at .05)
+    assert (tables["elsewhere"].loc[errors, "n_rejected"] <= 7).all()
+    assert tables["baselines"].loc[("Q2", "supported"), "meaning"] == "error"
+    assert tables["baselines"].loc[("Q1", "supported"), "meaning"] == "right"
 
 
 def test_correlations_that_exclude_each_other_are_planted_as_far_as_they_can(design):
@@ -631,6 +743,14 @@ def test_a_rate_holds_up_to_two_standard_errors_above_alpha():
     assert right["holds"].isna().all()
 
 
+@pytest.mark.parametrize("test", ["supported", "target ahead of every map"])
+def test_what_is_one_sided_holds_up_to_half_of_alpha(test):
+    # .025 + 2 sqrt(.025 * .975 / 1000) = .03487
+    parts = [counted(test=test, n_rejected=34, question="Q5")]
+    parts.append(counted(test=test, n_rejected=35, question="Q5", n_subjects=21))
+    assert list(rate(pd.concat(parts))["holds"]) == ["yes", "no"]
+
+
 def test_batches_add_up():
     parts = [counted(n_replicates=250, n_rejected=k) for k in (10, 20, 5)]
     table = rate(pd.concat(parts))
@@ -658,6 +778,11 @@ def test_batches_add_up():
         ("axis", "Q5", "target, family-wise p", 0.6, "confounded"),
         ("axis", "Q5", "supported", 0.6, "error"),
         ("axis", "Q4", "permutation p", 0, "error"),
+        ("baselines", "Q1", "family-wise p in any ROI", 0.5, "right"),
+        ("baselines", "Q2", "both nulls", 0, "error"),
+        ("baselines", "Q3", "family-wise p in any ROI", 0, "error"),
+        ("baselines", "Q4", "supported", 0, "error"),
+        ("baselines", "Q5", "supported", 0, "error"),
     ],
 )
 def test_what_a_rejection_means(world, question, test, planted, meaning):

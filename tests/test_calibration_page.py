@@ -61,7 +61,22 @@ def test_every_rate_is_drawn_where_the_table_has_it(written):
                 assert (mark.get_markerfacecolor() == colour) == row.decides
         bounds = [line for line in axes.lines if line.get_linestyle() == "--"]
         assert list(bounds[0].get_xdata()) == [ALPHA, ALPHA]
-    assert n_drawn == 4 * (2 + 5 + 2 + 2 + 3)
+    assert n_drawn == 5 * (2 + 5 + 2 + 2 + 3)
+
+
+def test_a_world_that_was_not_repeated_has_no_panel_and_no_words(written):
+    folder, _ = written
+    shown = []
+    for left_out in ([], ["baselines"]):
+        table = read_results(folder / "calibration.tsv")
+        kept = ~table["world"].isin(left_out)
+        drawn = figures_calibration.draw_rates(table[kept], N, ALPHA)
+        text = read_text(folder / "calibration.tsv")
+        text = text[~text["world"].isin(left_out)]
+        caption = captions.describe_calibration(text)["calibration"].caption
+        told = "score and response alone go together" in caption
+        shown.append((len(drawn.axes), told))
+    assert shown == [(5, True), (4, False)]
 
 
 def test_power_is_drawn_by_number_of_people(written):

@@ -15,7 +15,7 @@ import planted
 import pytest
 import yaml
 
-from handhold import simulate, simulate_bids, study
+from handhold import simulate, simulate_bids, study, worlds
 from handhold.errors import StudyError
 from handhold.io import read_cloud
 from handhold.study import open_study, relief_of
@@ -350,12 +350,12 @@ def test_a_study_is_calibrated_the_same_on_any_number_of_cores(checkout):
     results = checkout.results()
     before = (results / "calibration.tsv").read_bytes()
     rates = checkout.table("calibration")
-    assert set(rates["world"]) == {"nothing", "elsewhere", "follows", "axis"}
+    assert set(rates["world"]) == {*worlds.WORLDS}
     assert set(rates["question"]) == {"Q1", "Q2", "Q3", "Q4", "Q5"}
     assert set(rates["n_subjects"]) == {6, 8}
     assert set(rates["n_replicates"]) == {100}
     both = rates[(rates["test"] == "both nulls") & (rates["meaning"] == "error")]
-    assert len(both) == 2
+    assert len(both) == 3
     # 100 cohorts at .05: more than 15 are seen once in 30,000 times
     assert (both["n_rejected"] <= 15).all()
     assert set(checkout.table("sample_size")["question"]) == set(rates["question"])
@@ -363,7 +363,7 @@ def test_a_study_is_calibrated_the_same_on_any_number_of_cores(checkout):
     again = ("--cores", "1", "--forcerun", "repeat_study", "--", "calibrate")
     done = checkout.snakemake(config, *again)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "calibration, batches [########################] 5 of 5" in done.stdout
+    assert "calibration, batches [########################] 6 of 6" in done.stdout
     assert (results / "calibration.tsv").read_bytes() == before
 
 

@@ -293,16 +293,18 @@ def describe_calibration(table: pd.DataFrame) -> dict[str, Description]:
         if row["test"] != "supported" or row["question"] == "Q5"
     )
     rates = Description(
-        f"Rates of rejection in four simulated worlds, one panel each. {found}.",
+        f"Rates of rejection in simulated worlds, one panel each. {found}.",
         f"How often a study of these {n} people rejects, {cohorts} simulated studies per world, "
         "with their own noise, gaps, receptor map, nulls and thresholds; bars are Clopper-Pearson "
         "intervals. Worlds: nothing there; a real attenuation with no bond to the receptor map, "
         "drawn afresh each time and as smooth as the map; one that follows the map, with relief "
-        "that goes with it; one that runs from the back of the brain to the front. Circles: "
-        "rejecting is an error, and its rate should not exceed the dashed line at alpha beyond "
-        "chance; squares: it is right, and the rate is power; diamonds: attenuation does go with "
-        "the map, but not because of the receptor. Full marks decide, hollow ones stand beside "
-        "them. The scale is that of the root of the share.",
+        "that goes with it; one that runs from the back of the brain to the front"
+        f"{_of_baselines(own)}. Circles: rejecting is an error, and its rate should not exceed "
+        "the dashed line at alpha beyond chance (of what is one-sided, such as the verdict "
+        "supported, half of alpha); squares: it is right, and the rate is power (of tests on "
+        "either side; the verdict supported has the right sign); diamonds: attenuation does go "
+        "with the map, but not because of the receptor. Full marks decide, hollow ones stand "
+        "beside them. The scale is that of the root of the share.",
     )
     curve = table[(table["world"] == "follows") & (table["test"] == "supported")]
     most = max(curve["n_subjects"], key=float, default="")
@@ -322,6 +324,15 @@ def describe_calibration(table: pd.DataFrame) -> dict[str, Description]:
         + ". Beside the names: people needed for the power of verdicts.power, the grey line.",
     )
     return {"calibration": rates, "power": power}
+
+
+def _of_baselines(own: pd.DataFrame) -> str:
+    if "baselines" not in set(own["world"]):
+        return ""
+    return (
+        "; one that has no bond to the map either, nor to relief, but in which score and response "
+        "alone go together over people as they do in this study"
+    )
 
 
 def sum_up_calibration(table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:
@@ -348,7 +359,7 @@ def sum_up_calibration(table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:
     if not broken:
         sentences.append(
             f"Where they are false, each of the {len(errors)} rates of error of what decides is at "
-            "most alpha, within the chance of the simulation."
+            "most alpha (supported: half of alpha), within the chance of the simulation."
         )
     else:
         listed = "; ".join(
@@ -356,9 +367,9 @@ def sum_up_calibration(table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:
             for row in broken
         )
         sentences.append(
-            f"Of the {len(errors)} rates of error of what decides, {len(broken)} exceed alpha by "
-            f"more than the chance of the simulation: {listed}. Read these verdicts with that in "
-            "mind."
+            f"Of the {len(errors)} rates of error of what decides, {len(broken)} exceed alpha "
+            "(supported: half of alpha) by more than the chance of the simulation: "
+            f"{listed}. Read these verdicts with that in mind."
         )
     confounded = [
         row

@@ -25,9 +25,10 @@ from handhold.verdicts import AGAINST, INCONCLUSIVE, SUPPORTED
 
 WORLDS = {
     "nothing": "No attenuation",
-    "elsewhere": "Attenuation unrelated\nto the receptor map",
-    "follows": "Attenuation follows\nthe receptor map",
-    "axis": "Attenuation runs from\nback to front",
+    "elsewhere": "Attenuation\nunrelated to\nthe receptor map",
+    "follows": "Attenuation\nfollows the\nreceptor map",
+    "axis": "Attenuation\nruns from back\nto front",
+    "baselines": "Unrelated, but\nbaselines go\ntogether",
 }
 # Colour and marker say the same, for readers in grey.
 LOOKS = {
@@ -38,7 +39,7 @@ LOOKS = {
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 TICKS = (0.05, 0.2, 0.5, 1.0)
 # Height of a row, and of what stands above and below the rows (mm).
-ROW, REST = 5.0, 30.0
+ROW, REST = 5.0, 33.0
 
 
 @styled
@@ -57,9 +58,9 @@ def draw_rates(table: pd.DataFrame, n_subjects: int, alpha: float) -> Figure:
     Returns
     -------
     Figure
-        One panel per world, one row per test (of ROIs only the family-wise one) and for the
-        verdict supported; full markers are what decides. The scale is that of the root of the
-        rate, so that rates near alpha can be told apart.
+        One panel per world that was repeated, one row per test (of ROIs only the family-wise
+        one) and for the verdict supported; full markers are what decides. The scale is that of
+        the root of the rate, so that rates near alpha can be told apart.
     """
     own = table[(table["n_subjects"].astype(float) == n_subjects)]
     own = own[~own["test"].str.startswith("p in ")]
@@ -68,10 +69,11 @@ def draw_rates(table: pd.DataFrame, n_subjects: int, alpha: float) -> Figure:
     figure = Figure(
         figsize=(WIDTH, (REST + ROW * len(rows)) * MM), layout="constrained"
     )
-    panels = figure.subplots(1, len(WORLDS), sharey=True)
-    for panel, (world, title) in zip(panels, WORLDS.items(), strict=True):
+    worlds = [world for world in WORLDS if world in set(own["world"])]
+    panels = figure.subplots(1, len(worlds), sharey=True)
+    for panel, world in zip(panels, worlds, strict=True):
         _draw_world(panel, own[own["world"] == world], rows, alpha)
-        panel.set_title(title, loc="left", fontweight="bold", fontsize=7)
+        panel.set_title(WORLDS[world], loc="left", fontweight="bold", fontsize=7)
     for panel in panels:
         panel.tick_params(axis="y", length=0, pad=6)
     panels[0].set_yticks(range(len(rows)), [_name(row) for row in rows.itertuples()])

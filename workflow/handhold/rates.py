@@ -11,7 +11,7 @@ from handhold.verdicts import AGAINST, INCONCLUSIVE, SUPPORTED
 ERROR, RIGHT, CONFOUNDED, NEITHER = "error", "right", "confounded", "neither"
 # The worlds in which the hypothesis of a question is true.
 TRUE_IN = {
-    "Q1": {"elsewhere", "follows", "axis"},
+    "Q1": {"elsewhere", "follows", "axis", "baselines"},
     "Q2": {"follows"},
     "Q3": {"follows"},
     "Q4": {"follows"},
@@ -25,6 +25,9 @@ DECIDING = {
     ("Q4", "permutation p"),
     *((question, SUPPORTED) for question in TRUE_IN),
 }
+# What rejects in the hypothesised direction alone: its tests are two-sided at alpha, so that
+# half of alpha is what it may err by.
+ONE_SIDED = {SUPPORTED, "target ahead of every map"}
 
 
 def meaning_of(
@@ -69,7 +72,7 @@ def meaning_of(
 def rate(
     counts: pd.DataFrame, *, level: float, alpha: float, smallest_r: float
 ) -> pd.DataFrame:
-    """Turn counts of rejections into rates, and say which of them should be below alpha.
+    """Turn counts of rejections into rates, and say which of them are errors.
 
     Parameters
     ----------
@@ -88,8 +91,16 @@ def rate(
     DataFrame
         One row per world, n_subjects, question and test: n_replicates, n_rejected, rate, low,
         high (Clopper and Pearson), planted, meaning, is_error, decides, and holds: whether the
-        rate of an error is at most alpha and two Monte Carlo standard errors (yes or no;
-        missing where rejecting is no error).
+        rate of an error is at most its nominal one and two Monte Carlo standard errors (yes or
+        no; missing where rejecting is no error). Nominal is alpha of a p, and half of alpha of
+        what is one-sided, the verdict supported among it.
+
+    Notes
+    -----
+    A p is two-sided wherever it is counted, so that where the hypothesis is true the rate of a
+    test holds rejections of the wrong sign, too: of a normal statistic 5 in 1,000 cohorts at a
+    rate of .1, and fewer than 1 in 10,000 from .5 on. `supported`, by which power is told and
+    people needed are found, is of the right sign alone.
     """
     keys = ["world", "n_subjects", "question", "test", "planted"]
     table = counts.groupby(keys, sort=False, as_index=False)[
@@ -106,7 +117,8 @@ def rate(
     table["decides"] = [
         pair in DECIDING for pair in zip(table["question"], table["test"], strict=True)
     ]
-    limit = alpha + 2 * np.sqrt(alpha * (1 - alpha) / n)
+    nominal = np.where(table["test"].isin(ONE_SIDED), alpha / 2, alpha)
+    limit = nominal + 2 * np.sqrt(nominal * (1 - nominal) / n)
     held = np.where(table["rate"] <= limit, "yes", "no")
     return table.assign(holds=np.where(table["is_error"], held, None))
 

@@ -152,6 +152,9 @@ class Design:
     response_r, coupling_response_r, score_r : correlation over people of attenuation with the
         response at baseline, of its coupling with the response's, and of relief with the score
         at baseline; nan where a baseline is not known.
+    baseline_r, coupling_baseline_r : correlation over people of the score at baseline with the
+        response at baseline (mean over ROIs, of Fisher's z), and with that response's coupling;
+        nan where a baseline is not known.
     tracking_ceiling, coupling_ceiling : largest correlations that reliability allows.
     ranked : whether maps are correlated by rank.
     """
@@ -172,6 +175,8 @@ class Design:
     response_r: float
     coupling_response_r: float
     score_r: float
+    baseline_r: float
+    coupling_baseline_r: float
     tracking_ceiling: float
     coupling_ceiling: float
     ranked: bool
@@ -267,6 +272,10 @@ def describe_study(
     noise_root[n_parcels:] = _mix_rois(noise_root[n_parcels:], of_rois[:, 0])
     subjects = attenuation["subject"].drop_duplicates()
     felt = _felt(relief, names[0], subjects)
+    score = _score(felt)
+    primary = hypothesised[hypothesised["contrast"] == names[0]]
+    primary = primary.assign(score=primary["subject"].map(score))
+    coupled_alone = couple_baseline(attenuation, names[0], own, ranked=ranked)
     return Design(
         binding=own["binding"].to_numpy(float),
         structure=structure,
@@ -283,14 +292,13 @@ def describe_study(
         has_roi=np.isfinite(of_rois),
         rated=np.isfinite(felt["relief"].to_numpy(float)),
         regions=regions,
-        response_r=_response_r(hypothesised, names[0], regions, felt),
-        coupling_response_r=_coupling_response_r(
-            values,
-            couple_baseline(attenuation, names[0], own, ranked=ranked),
-            own,
-            ranked,
+        response_r=_response_r(primary, "attenuation", regions),
+        coupling_response_r=_coupling_response_r(values, coupled_alone, own, ranked),
+        score_r=_correlate(felt["relief"], score),
+        baseline_r=_response_r(primary, "score", regions),
+        coupling_baseline_r=_correlate(
+            pd.Series(coupled_alone, index=score.index), score
         ),
-        score_r=_score_r(felt),
         **_ceilings(reliability, names[0], definition, regions, given),
         ranked=ranked,
     )
@@ -358,17 +366,24 @@ def _felt(
     return own.reindex(index=list(subjects), columns=columns).astype(float)
 
 
-def _response_r(
-    rois: pd.DataFrame, contrast: str, regions: NDArray, felt: pd.DataFrame
-) -> float:
-    """Correlate attenuation with the response at baseline, mean over ROIs (of Fisher's z)."""
-    if "response_baseline" not in rois or rois["response_baseline"].isna().all():
+def _score(felt: pd.DataFrame) -> pd.Series:
+    """Return the score at baseline of who was rated; nan of all where somebody's is not known."""
+    rated = felt.dropna(subset=["relief"])
+    if rated["baseline"].isna().any():
+        return pd.Series(np.nan, felt.index)
+    return rated["baseline"].reindex(felt.index)
+
+
+def _response_r(rois: pd.DataFrame, other: str, regions: NDArray) -> float:
+    """Correlate the response at baseline with a column, mean over ROIs (of Fisher's z)."""
+    columns = ["response_baseline", other]
+    known = rois.reindex(columns=["region", *columns]).astype(
+        dict.fromkeys(columns, float)
+    )
+    if known[columns].isna().all().any():
         return np.nan
-    own = rois[rois["contrast"] == contrast]
     found = [
-        own.loc[own["region"] == region, "attenuation"].corr(
-            own.loc[own["region"] == region, "response_baseline"]
-        )
+        known.loc[known["region"] == region, columns].corr().iloc[0, 1]
         for region in regions
     ]
     return _bounded(np.tanh(np.nanmean(np.arctanh(found))))
@@ -378,19 +393,16 @@ def _coupling_response_r(
     attenuation: NDArray, of_response: NDArray, own: pd.DataFrame, ranked: bool
 ) -> float:
     """Correlate people's coupling with that of their response at baseline."""
-    if np.isnan(of_response).all():
-        return np.nan
     binding, structure = own["binding"].to_numpy(float), own["structure"].to_numpy(str)
     z = couple(attenuation, binding, structure, ranked=ranked).z
-    return _bounded(pd.Series(z).corr(pd.Series(of_response)))
+    return _correlate(pd.Series(z), pd.Series(of_response))
 
 
-def _score_r(felt: pd.DataFrame) -> float:
-    """Correlate relief with the score at baseline, nan where somebody's is not known."""
-    rated = felt.dropna(subset=["relief"])
-    if rated.empty or rated["baseline"].isna().any():
+def _correlate(one: pd.Series, other: pd.Series) -> float:
+    """Correlate two measures of the people who have both, nan where one of them is not known."""
+    if one.isna().all() or other.isna().all():
         return np.nan
-    return _bounded(rated["relief"].corr(rated["baseline"]))
+    return _bounded(one.corr(other))
 
 
 def _bounded(r: float) -> float:

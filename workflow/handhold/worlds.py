@@ -10,7 +10,12 @@ is true of the attenuation `a` of person s in parcel p:
   and as smooth as the receptor map; relief goes with nothing;
 - `follows`: `pattern` correlates with the receptor map by `map_r`, the rest being a map as in
   `elsewhere`; relief goes with attenuation and with coupling;
-- `axis`: `pattern` runs from the back of the brain to the front.
+- `axis`: `pattern` runs from the back of the brain to the front;
+- `baselines`: as `elsewhere`, but the response and the score at baseline go together over people
+  as the study's own do. What decides Q3 and Q4 is a correlation at equal baselines, and baselines
+  measured with error do not make equal what they share: relief then seems to go with attenuation,
+  though the two are independent (Lord, 1967, Psychol Bull 68:304; here because relief is part of
+  the one baseline and attenuation of the other). Only of studies in which baselines are known.
 
 Patterns have mean 0 and variance 1 within structures, so that worlds differ in where the
 attenuation lies and not in how much there is. In a hypothesised ROI the standardised mean is
@@ -26,10 +31,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from handhold.correspondence import standardise, within_r
-from handhold.replica import Design
+from handhold.replica import LARGEST_R, Design
 from handhold.variogram import root
 
-WORLDS = ("nothing", "elsewhere", "follows", "axis")
+WORLDS = ("nothing", "elsewhere", "follows", "axis", "baselines")
 # Of relief's variance that planted correlations may explain: with correlations that exclude
 # each other the rest would be negative.
 MOST_EXPLAINED = 0.95
@@ -73,6 +78,10 @@ class World:
     tracking_r, coupling_r : float
         What is planted of measures as reliable as the study's, at equal baselines where they
         are known. Where the two exclude each other, both are less than asked for.
+    baseline_r, coupling_baseline_r : float
+        Correlation of the score at baseline with the response at baseline, and with that
+        response's coupling; 0 in every world but `baselines`, where it is the study's own, or as
+        much of it as attenuation and relief leave of the baselines.
 
     Raises
     ------
@@ -93,6 +102,14 @@ class World:
         self._coupling = _coupling_direction(design)
         self._weights, self._rest = np.zeros(len(design.regions) + 1), 1.0
         self.tracking_r = self.coupling_r = 0.0
+        self._bond, self.baseline_r = self._bind(
+            design.adjusted, design.baseline_r, design.response_r
+        )
+        self._coupling_bond, self.coupling_baseline_r = self._bind(
+            design.coupling_adjusted,
+            design.coupling_baseline_r,
+            design.coupling_response_r,
+        )
         if name == "follows":
             self._plant_relief(
                 sizes["tracking_r"] * design.tracking_ceiling,
@@ -108,7 +125,7 @@ class World:
             return z_within(design.coordinates[:, 1], design.structure)
         white = rng.standard_normal(len(design.binding))
         smooth = z_within(design.signal_root @ white, design.structure)
-        if self.name == "elsewhere":
+        if self.name in ("elsewhere", "baselines"):
             return smooth
         binding = z_within(design.binding, design.structure)
         own = z_within(_without(smooth, binding, design.structure), design.structure)
@@ -116,7 +133,7 @@ class World:
 
     def _map_r(self, planted: float) -> float:
         design = self.design
-        if self.map_dz == 0 or self.name in ("nothing", "elsewhere"):
+        if self.map_dz == 0 or self.name in ("nothing", "elsewhere", "baselines"):
             return 0.0
         if self.name == "follows":
             return planted
@@ -167,25 +184,49 @@ class World:
         Attenuation = response_r * response + own; relief goes with `own`, so that what is
         planted is the correlation at equal baselines. So it is with coupling. Score and
         responses are independent: their bond is what the model holds constant.
+
+        In the world `baselines` they are bound by what they have apart from relief and
+        attenuation: response = response_r * attenuation + fresh, score = score_r * relief +
+        apart, fresh = bond * apart + rest.
         """
         design, n_subjects = self.design, len(of_rois)
-        own, baselines = of_rois, None
-        coupled, coupling_baselines = of_parcels @ self._coupling, None
-        score = rng.standard_normal(n_subjects)
+        own, coupled = of_rois, of_parcels @ self._coupling
+        apart = rng.standard_normal(n_subjects)
         if design.adjusted:
             fresh = rng.standard_normal(of_rois.shape) @ self._roi_root.T
+            fresh = _mix(apart[:, np.newaxis], fresh, self._bond)
             response, own = _split(of_rois, design.response_r, fresh)
-            scores = np.repeat(score[:, np.newaxis], of_rois.shape[1], axis=1)
-            baselines = np.stack([scores, response], axis=1)
         if design.coupling_adjusted:
-            fresh = rng.standard_normal(n_subjects)
+            fresh = _mix(apart, rng.standard_normal(n_subjects), self._coupling_bond)
             of_response, coupled = _split(coupled, design.coupling_response_r, fresh)
-            coupling_baselines = np.column_stack([score, of_response])
         score_r = design.score_r if self._knows_score else 0.0
         latent = np.column_stack([own, coupled]) @ self._weights
         latent = latent + np.sqrt(self._rest) * rng.standard_normal(n_subjects)
-        relief = score_r * score + np.sqrt(1 - score_r**2) * latent
+        if self.name == "baselines":
+            score, relief = _mix(latent, apart, score_r), latent
+        else:
+            score, relief = apart, _mix(apart, latent, score_r)
+        baselines = coupling_baselines = None
+        if design.adjusted:
+            scores = np.repeat(score[:, np.newaxis], of_rois.shape[1], axis=1)
+            baselines = np.stack([scores, response], axis=1)
+        if design.coupling_adjusted:
+            coupling_baselines = np.column_stack([score, of_response])
         return relief, baselines, coupling_baselines
+
+    def _bind(
+        self, is_known: bool, wanted: float, response_r: float
+    ) -> tuple[float, float]:
+        """Return the bond of what the baselines have apart, and how they correlate by it.
+
+        A bond beyond `LARGEST_R`, which no baselines with these bonds to attenuation and relief
+        have, is cut there.
+        """
+        if self.name != "baselines" or not is_known:
+            return 0.0, 0.0
+        room = np.sqrt((1 - response_r**2) * (1 - self.design.score_r**2))
+        bond = float(np.clip(wanted / room, -LARGEST_R, LARGEST_R))
+        return bond, bond * room
 
     @property
     def _knows_score(self) -> bool:
@@ -217,13 +258,18 @@ class World:
         self.tracking_r, self.coupling_r = scale * tracking_r, scale * coupling_r
 
 
+def _mix(one: NDArray, other: NDArray, r: float) -> NDArray:
+    """Mix values of variance 1 that are independent: variance 1, correlated with `one` by r."""
+    return r * one + np.sqrt(1 - r**2) * other
+
+
 def _split(values: NDArray, r: float, fresh: NDArray) -> tuple[NDArray, NDArray]:
     """Split values of variance 1 into a baseline that correlates with them by r, and the rest.
 
     `fresh` is independent of them and of the same shape; both results have variance 1, and
     values = r * baseline + sqrt(1 - r**2) * rest.
     """
-    baseline = r * values + np.sqrt(1 - r**2) * fresh
+    baseline = _mix(values, fresh, r)
     return baseline, (values - r * baseline) / np.sqrt(1 - r**2)
 
 
