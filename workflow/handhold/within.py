@@ -390,6 +390,7 @@ def _judge_family(
 class _Own:
     """The trials of one person, arrays of shape (n_trials,); `block` counts from 0.
 
+    Trials of one block under two conditions are two blocks.
     `trend`, (n_trials, 0 or 1), is the time in the block, centred there, if it varies.
     """
 
@@ -405,7 +406,8 @@ def _people(trials: pd.DataFrame) -> dict[str, _Own]:
     condition, effect, rating = (
         trials[name].to_numpy() for name in ("condition", "effect", "rating")
     )
-    time, block = trials["time"].to_numpy(float), pd.factorize(trials["block"])[0]
+    time = trials["time"].to_numpy(float)
+    block = trials.groupby(["block", "condition"]).ngroup().to_numpy()
     people = {}
     for subject, rows in trials.groupby("subject", sort=False).indices.items():
         _, own = np.unique(block[rows], return_inverse=True)
@@ -442,10 +444,21 @@ def _slope(swept: NDArray) -> float:
 
 def _paths(own: _Own, held: str) -> NDArray:
     """Return a, b, direct, total and a b of one person; nan where they are not defined."""
-    x = np.column_stack([own.condition != held, own.trend]).astype(float)
+    without = own.condition != held
+    contrasts = [_contrast_blocks(own, rows) for rows in (without, ~without)]
+    x = np.column_stack([without, own.trend, *contrasts]).astype(float)
     a, total = _slopes(x, np.column_stack([own.effect, own.rating]))[0]
     b, direct = _slopes(np.column_stack([own.effect, x]), own.rating)[:2]
     return np.array([a, b, direct, total, a * b])
+
+
+def _contrast_blocks(own: _Own, rows: NDArray) -> NDArray:
+    """Return contrasts of the blocks that these rows are of, (n_trials, n_blocks - 1).
+
+    Each adds up to nothing over blocks, so that the mean beside them weighs blocks the same.
+    """
+    of_block = (own.block[:, np.newaxis] == np.unique(own.block[rows])).astype(float)
+    return of_block[:, :-1] - of_block[:, -1:]
 
 
 def _expanded_percentiles(
