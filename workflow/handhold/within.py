@@ -104,8 +104,9 @@ def track_within(trials: pd.DataFrame, *, level: float) -> WithinPerson:
     Parameters
     ----------
     trials : DataFrame
-        One row per trial: subject, condition, block (the run, say), time (within the block,
-        any unit), effect, rating (higher: more unpleasant).
+        One row per trial: subject, condition, block (the run, say; one under two conditions
+        counts as two), time (within the block, any unit), effect, rating (higher: more
+        unpleasant).
     level : float
         Level of the intervals.
 
@@ -199,14 +200,15 @@ def mediate(
     Notes
     -----
     Lower-level mediation with every path free to vary over people (1-1-1). Each person's
-    paths are least squares over her trials at equal time in the block, so that
-    total = direct + a b holds person by
-    person; as b is estimated at equal condition, its error is independent of that of a, and
+    paths are least squares over her trials at equal time in the block and with contrasts of the
+    blocks of a condition, so that total = direct + a b holds person by person, blocks of a
+    condition weigh the same, and a drift from run to run is no path b. What a condition's
+    place in the session does to a and total stays: that the order must balance. As b is estimated at equal condition, its error is independent of that of a, and
     the mean of a b is an unbiased estimate of the average indirect effect, which is the
     product of the mean paths *plus* their covariance over people [1]_, [2]_. Intervals
     resample people, and percentiles are expanded for few of them [3]_. Over 20 people without
-    one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts rather than 5
-    (BCa: 11 %), and sign flips of `products` in 4 to 6 %: products have long tails
+    one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts rather than 5,
+    and sign flips of `products` in 4 to 6 %: products have long tails
     (tests/reference/within_calibration.tsv). It describes, and does not show a cause.
 
     References
@@ -467,8 +469,7 @@ def _expanded_percentiles(
     """Return mean and interval of each column over people, people resampled.
 
     Percentiles at the levels that make them as wide as Student's t where values are normal
-    (Hesterberg 2015, Am. Stat. 69(4), 371-386): over 20 people plain percentiles and BCa miss
-    the mean of products nearer 11 than 5 % of the time.
+    (Hesterberg 2015, Am. Stat. 69(4), 371-386): plain ones are too narrow over few people.
     """
     n = len(paths)
     rows = rng.integers(n, size=(n_bootstrap, n))
