@@ -199,16 +199,16 @@ def mediate(
 
     Notes
     -----
-    Lower-level mediation with every path free to vary over people (1-1-1). Each person's
-    paths are least squares over her trials at equal time in the block and with contrasts of the
-    blocks of a condition, so that total = direct + a b holds person by person, blocks of a
-    condition weigh the same, and a drift from run to run is no path b. What a condition's
-    place in the session does to a and total stays: that the order must balance. As b is estimated at equal condition, its error is independent of that of a, and
-    the mean of a b is an unbiased estimate of the average indirect effect, which is the
-    product of the mean paths *plus* their covariance over people [1]_, [2]_. Intervals
-    resample people, and percentiles are expanded for few of them [3]_. Over 20 people without
-    one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts rather than 5,
-    and sign flips of `products` in 4 to 6 %: products have long tails
+    Lower-level mediation with every path free to vary over people (1-1-1). Each person's paths
+    are least squares over her trials at equal time in the block and with contrasts of the blocks
+    of a condition: total = direct + a b holds person by person, blocks of a condition weigh the
+    same, and a drift from run to run makes no b. What a condition's place in the session does to
+    a and total stays in them; balance the order. As b is estimated at equal condition, its error
+    is independent of that of a, and the mean of a b is an unbiased estimate of the average
+    indirect effect, which is the product of the mean paths *plus* their covariance over people
+    [1]_, [2]_. Intervals resample people, and percentiles are expanded for few of them [3]_. Over
+    20 people without one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts
+    rather than 5, and sign flips of `products` in 4 to 6 %: products have long tails
     (tests/reference/within_calibration.tsv). It describes, and does not show a cause.
 
     References
