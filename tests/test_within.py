@@ -1,5 +1,6 @@
 """Trials within people against lmerTest, exact equivalents, published numbers and planted truth."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from handhold.errors import StudyError
 from handhold.mixed import fit_mixed
@@ -94,6 +96,91 @@ def test_a_balanced_mixed_model_is_the_paired_t_test(rng):
     assert model.interval(1, 0.9) == pytest.approx(
         (interval.low, interval.high), rel=1e-3
     )
+
+
+def draw_slopes(rng, spread, n_people=15, n_trials=24):
+    """Draw trials whose slopes vary over people about 0, with as much of x in each person."""
+    x = rng.normal(size=(n_people, n_trials))
+    x /= np.sqrt((x**2).mean(axis=1, keepdims=True))
+    y = spread * rng.normal(size=(n_people, 1)) * x + rng.normal(size=x.shape)
+    return x, y, np.repeat(np.arange(n_people), n_trials)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.15, 0.3, 3.0])
+def test_slopes_that_vary_are_judged_over_people(rng, spread):
+    """At as much of x in each person the exact answer is an analysis of variance of slopes."""
+    kinds = set()
+    for _ in range(8):
+        x, y, subjects = draw_slopes(rng, spread)
+        slopes = (x * y).sum(axis=1) / 24
+        between = 24 * slopes.var(ddof=1)
+        within = ((y - slopes[:, np.newaxis] * x) ** 2).sum()
+        vary = between > within / (15 * 24 - 15)
+        # Slopes less alike than chance makes them: t over people; else all trials are pooled.
+        square, df = (between, 14) if vary else ((within + 14 * between) / 359, 359)
+        column = x.reshape(-1, 1)
+        model = fit_mixed(y.ravel(), column, column, subjects)
+        assert model.estimate[0] == pytest.approx(slopes.mean())
+        # The criterion is found flat to 1e-12 or so, hence the ratio of variances to its root.
+        assert model.error[0] == pytest.approx(np.sqrt(square / 360), rel=1e-5)
+        # Derivatives are numerical, with steps of 1e-3.
+        assert model.df[0] == pytest.approx(df, rel=1e-2)
+        kinds.add(vary)
+    assert True in kinds or spread == 0
+
+
+@pytest.mark.parametrize("spread", [0.15, 0.3])
+def test_slopes_that_vary_are_those_of_statsmodels(rng, spread):
+    for _ in range(3):
+        x, y, subjects = draw_slopes(rng, spread)
+        x = (x * np.linspace(0.5, 1.5, 15)[:, np.newaxis]).reshape(-1, 1)
+        with warnings.catch_warnings():
+            # It warns of a variance of zero, which is an answer.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            expected = MixedLM(y.ravel(), x, subjects, exog_re=x).fit(
+                reml=True, method="powell", ftol=1e-14
+            )
+        # Its own errors count the variances' too; lme4's take them as known.
+        alike = (subjects[:, np.newaxis] == subjects) * expected.cov_re[0, 0]
+        covariance = alike * (x @ x.T) + expected.scale * np.eye(len(x))
+        error = 1 / np.sqrt(x[:, 0] @ np.linalg.solve(covariance, x[:, 0]))
+        model = fit_mixed(y.ravel(), x, x, subjects)
+        # Both stop where the criterion is flat to 1e-9 or so, hence variances to its root.
+        assert model.error[0] == pytest.approx(error, rel=1e-4)
+        assert abs(model.estimate[0] - expected.params[0]) < 1e-4 * error
+
+
+@pytest.mark.parametrize(("of_x", "of_y"), [(1e-3, 1.0), (1e3, 1e-4), (1.0, 1e5)])
+def test_units_do_not_matter(rng, sample, of_x, of_y):
+    x, y, subjects = draw_slopes(rng, 0.3)
+    column = x.reshape(-1, 1)
+    fixed, random = design(sample, "slopes")
+    units, random_units = np.array([1, of_x, of_x]), np.array([1, of_x])
+    for model, scaled, size, random_size in (
+        (
+            fit_mixed(y.ravel(), column, column, subjects),
+            fit_mixed(y.ravel() * of_y, column * of_x, column * of_x, subjects),
+            *(np.array([of_x]), np.array([of_x])),
+        ),
+        (
+            fit_mixed(sample["rating"], fixed, random, sample["subject"]),
+            fit_mixed(
+                sample["rating"] * of_y,
+                fixed * units,
+                random * random_units,
+                sample["subject"],
+            ),
+            *(units, random_units),
+        ),
+    ):
+        # Rounding alone differs, and makes a search stop at other digits that do not count.
+        assert scaled.estimate == pytest.approx(of_y * model.estimate / size, rel=1e-6)
+        assert scaled.error == pytest.approx(of_y * model.error / size, rel=1e-6)
+        assert scaled.df == pytest.approx(model.df, rel=1e-5)
+        assert scaled.p == pytest.approx(model.p, rel=1e-5)
+        assert scaled.residual == pytest.approx(of_y**2 * model.residual, rel=1e-5)
+        spread = of_y**2 * model.spread / np.outer(random_size, random_size)
+        assert scaled.spread == pytest.approx(spread, rel=1e-4)
 
 
 def test_a_spread_of_nothing_leaves_plain_regression(rng):
@@ -300,6 +387,59 @@ def test_paths_of_each_person_are_least_squares(rng):
     assert found.a[0] == pytest.approx(np.mean(a))
     assert found.b[0] == pytest.approx(np.mean(b))
     assert found.indirect[0] == pytest.approx(np.mean(np.multiply(a, b)))
+
+
+def draw_runs(rng, n_people):
+    """Draw two runs a condition of unequal length, both lower in the second, by 1 SD."""
+    rows = []
+    for person in range(n_people):
+        for hand, condition in enumerate(("alone", "partner")):
+            for run, n_trials in enumerate((14, 10)):
+                effect, rating = rng.normal(size=(2, n_trials)) - run - 0.7 * hand
+                for trial in range(n_trials):
+                    row = (run, float(trial), effect[trial], rating[trial])
+                    rows.append((f"{person:02}", condition, *row))
+    columns = ["subject", "condition", "block", "time", "effect", "rating"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_a_drift_over_runs_is_no_mediation(rng):
+    found = mediate(draw_runs(rng, 40), rng=rng, **MEDIATION)
+    # Four standard errors: a person's 48 trials leave 42 beside b, four runs, a trend.
+    assert abs(found.b[0]) < 4 * np.sqrt(1 / 42 / 40)
+    # of a run's mean at 14 or 10 trials, and a's spread over people is that alone
+    error = np.sqrt((1 / 14 + 1 / 10) / 2 / 40)
+    assert abs(found.a[0] - 0.7) < 4 * error
+    assert abs(found.total[0] - 0.7) < 4 * error
+    assert found.total[0] == pytest.approx(found.direct[0] + found.indirect[0])
+
+
+def test_paths_beside_runs_are_least_squares(rng):
+    """Paths at a free constant per run; a and total are differences of means over runs."""
+    trials = draw_runs(rng, 8)
+    found = mediate(trials, rng=rng, **MEDIATION)
+    paths = []
+    for _, own in trials.groupby("subject"):
+        runs = pd.get_dummies(own["condition"] + own["block"].astype(str), dtype=float)
+        own_time = own["time"] - own.groupby(["condition", "block"])["time"].transform(
+            "mean"
+        )
+        x = np.column_stack([runs, own_time])
+        lower = np.array([0.5, 0.5, -0.5, -0.5, 0])  # two runs alone, two with partner
+        a, total = lower @ np.linalg.lstsq(x, own[["effect", "rating"]], rcond=None)[0]
+        both = np.linalg.lstsq(
+            np.column_stack([x, own["effect"]]), own["rating"], rcond=None
+        )[0]
+        paths.append((a, both[-1], lower @ both[:-1], total, a * both[-1]))
+    expected = np.mean(paths, axis=0)
+    for name, value in zip(
+        ("a", "b", "direct", "total", "indirect"), expected, strict=True
+    ):
+        assert getattr(found, name)[0] == pytest.approx(value), name
+    apart = trials.assign(block=trials["condition"] + trials["block"].astype(str))
+    slopes = track_within(trials, level=0.95).slopes
+    assert slopes == pytest.approx(track_within(apart, level=0.95).slopes)
+    assert slopes.mean() == pytest.approx(found.b[0])
 
 
 def test_intervals_of_a_mean_are_those_of_student(rng):

@@ -1,7 +1,7 @@
 """How often do the models of single trials reject where no bond between trials is planted?
 
-Cohorts of 20 people with 2 runs (alone, partner) of 12 trials. Effect and rating of a trial are
-autocorrelated (AR(1), .4), and people whose effects are high rate high. Worlds:
+Cohorts of 20 people with a run of 12 trials in each condition (alone, partner). Effect and rating
+of a trial are autocorrelated (AR(1), .4), and people whose effects are high rate high. Worlds:
 
     quiet      nothing else
     independent  the same, without autocorrelation
@@ -9,8 +9,10 @@ autocorrelated (AR(1), .4), and people whose effects are high rate high. Worlds:
     trend      both fall over a run, in everyone
     slopes     people's slopes differ (SD .5) about zero
     b only     trials go together (slope .5), but the hand leaves the effect alone: no mediation
+    slight slopes  as independent, and people's slopes differ little (SD .2) about zero
+    runs       two runs a condition; both are lower by 1 in the second, and the hand lowers both
 
-    python tests/reference/within_calibration.py 1000    # cohorts a world; two minutes a world
+    python tests/reference/within_calibration.py 1000    # cohorts a world; a minute a world
 
 writes within_calibration.tsv beside this file: a row per world and test, with the share of cohorts
 that reject at .05 and its Clopper-Pearson interval. The rows `pooled` (trials as if independent)
@@ -32,7 +34,10 @@ HERE = Path(__file__).parent
 ALPHA, N_PEOPLE, N_TRIALS, AR1 = 0.05, 20, 12, 0.4
 # The mixed model with constants and slopes is slow: its rows come from so many cohorts.
 N_BESIDE = 100
-WORLDS = ("independent", "quiet", "tracking", "trend", "slopes", "b only")
+WORLDS = (
+    *("independent", "quiet", "tracking", "trend", "slopes", "b only"),
+    *("slight slopes", "runs"),
+)
 
 
 def draw(world: str, rng: np.random.Generator) -> pd.DataFrame:
@@ -41,20 +46,23 @@ def draw(world: str, rng: np.random.Generator) -> pd.DataFrame:
     for person in range(N_PEOPLE):
         trait = rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]])
         moved = rng.multivariate_normal([1, 1], [[1, 0.8], [0.8, 1]])
-        moved *= world == "tracking"
-        slope = {"slopes": 0.5 * rng.normal(), "b only": 0.5}.get(world, 0.0)
+        moved *= world in ("tracking", "runs")
+        spread = {"slopes": 0.5, "slight slopes": 0.2}.get(world, 0.0)
+        slope = 0.5 if world == "b only" else spread * rng.normal()
         for hand, condition in enumerate(("alone", "partner")):
-            time = np.arange(N_TRIALS, dtype=float)
-            bond = 0.0 if world == "independent" else AR1
-            effect, rating = autoregress(bond, rng), autoregress(bond, rng)
-            rating += slope * effect
-            effect += trait[0] - hand * moved[0]
-            rating += trait[1] - hand * moved[1]
-            if world == "trend":
-                effect -= 0.15 * time
-                rating -= 0.15 * time
-            names = [f"{person:02}"] * N_TRIALS, [condition] * N_TRIALS
-            rows += zip(*names, names[1], time, effect, rating, strict=True)
+            for run in range(2 if world == "runs" else 1):
+                time = np.arange(N_TRIALS, dtype=float)
+                bond = 0.0 if world in ("independent", "slight slopes") else AR1
+                effect, rating = autoregress(bond, rng), autoregress(bond, rng)
+                rating += slope * effect
+                effect += trait[0] - hand * moved[0] - run
+                rating += trait[1] - hand * moved[1] - run
+                if world == "trend":
+                    effect -= 0.15 * time
+                    rating -= 0.15 * time
+                names = [f"{person:02}"], [condition], [f"{condition}{run}"]
+                names = (name * N_TRIALS for name in names)
+                rows += zip(*names, time, effect, rating, strict=True)
     columns = ["subject", "condition", "block", "time", "effect", "rating"]
     return pd.DataFrame(rows, columns=columns)
 

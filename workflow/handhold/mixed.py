@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import minimize
 
-# Step of numerical derivatives, and eigenvalues below which a variance sits at its bound.
+# Step of numerical derivatives, and eigenvalues below which a variance sits at its bound; both of
+# columns of mean square 1 and residuals near it.
 STEP, FLAT = 1e-3, 1e-6
+# Where the search for the relative standard deviations begins. The criterion is symmetric about 0,
+# so that a search that steps on 0 stays there, whatever is lower: the lowest of several counts.
+STARTS = (0.05, 0.3, 3.0)
 
 
 @dataclass(frozen=True)
@@ -72,21 +76,23 @@ def fit_mixed(
     profiled over the Cholesky factor of the relative covariance, then Satterthwaite's
     method with derivatives taken numerically. A z test would count a few people as many.
     Where a variance is estimated as zero, directions in which the criterion is flat are left
-    out, as lmerTest does.
+    out, as lmerTest does. All is computed in units of the columns' own root mean square, so
+    that the units of the numbers do not matter.
 
     References
     ----------
     .. [1] Bates, Maechler, Bolker & Walker (2015), J. Stat. Softw. 67(1).
     .. [2] Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Softw. 82(13).
     """
-    sums = _Sums.of(y, fixed, random, subjects)
-    factor = minimize(
-        sums.profiled,
-        np.eye(sums.n_random)[np.tril_indices(sums.n_random)],
-        method="L-BFGS-B",
-        jac="3-point",
-        options={"ftol": 1e-14, "gtol": 1e-7},
-    ).x
+    y, x, z = (np.asarray(part, dtype=float) for part in (y, fixed, random))
+    _require_fit(y, x, z, np.asarray(subjects))
+    x_size, z_size = _size(x), _size(z)
+    x, z = x / x_size, z / z_size
+    start = np.linalg.lstsq(x, y, rcond=None)[0]
+    rest = y - x @ start
+    y_size = _size(rest)
+    sums = _Sums.of(rest / y_size, x, z, subjects)
+    factor = _lowest(sums)
     estimate, inverse, rest, _ = sums.solve(factor)
     variance = rest / sums.df
     parameters = np.append(factor, np.sqrt(variance))
@@ -100,14 +106,64 @@ def fit_mixed(
     gradient = _gradient(lambda at: np.diag(covariance(at)), parameters)
     own = variance * np.diag(inverse)
     df = 2 * own**2 / np.einsum("pk,kl,pl->p", gradient, spread, gradient)
-    error = np.sqrt(own)
+    estimate = (start + y_size * estimate) / x_size
+    error = y_size / x_size * np.sqrt(own)
     t = estimate / error
-    factor = sums.lower(factor)
+    factor = y_size * sums.lower(factor) / z_size[:, np.newaxis]
     return MixedModel(
         *(estimate, error, df, t, 2 * stats.t.sf(np.abs(t), df)),
         spread=variance * factor @ factor.T,
-        residual=float(variance),
+        residual=float(y_size**2 * variance),
     )
+
+
+def _lowest(sums: "_Sums") -> NDArray:
+    """Return the Cholesky factor at which the criterion is lowest, searched from all starts."""
+    found = [
+        minimize(
+            sums.profiled,
+            start * np.eye(sums.n_random)[np.tril_indices(sums.n_random)],
+            method="L-BFGS-B",
+            jac="3-point",
+            options={"ftol": 1e-14, "gtol": 1e-7},
+        )
+        for start in STARTS
+    ]
+    return min(found, key=lambda each: each.fun).x
+
+
+def _size(values: NDArray) -> NDArray:
+    """Return the root mean square of each column; 1 where there is nothing but zeros."""
+    size = np.sqrt((values**2).mean(axis=0))
+    return np.where(size > 0, size, 1.0)
+
+
+def _require_fit(y: NDArray, x: NDArray, z: NDArray, subjects: NDArray) -> None:
+    """Refuse what cannot be fitted."""
+    if (
+        y.ndim != 1
+        or x.shape[:1] != y.shape
+        or z.shape[:1] != y.shape
+        or subjects.shape != y.shape
+        or x.ndim != 2
+        or z.ndim != 2
+    ):
+        raise ValueError(
+            f"trials pair up; got shapes {y.shape}, {x.shape}, {z.shape} and "
+            f"{subjects.shape}"
+        )
+    if not all(np.isfinite(part).all() for part in (y, x, z)):
+        raise ValueError("values are missing or infinite; leave these trials out")
+    size = np.linalg.norm(x, axis=0)
+    if (
+        len(y) <= x.shape[1]
+        or (size == 0).any()
+        or np.linalg.matrix_rank(x / size, tol=1e-7) < x.shape[1]
+    ):
+        raise ValueError(
+            f"{len(y)} trials do not tell {x.shape[1]} fixed terms apart: some "
+            "repeat each other"
+        )
 
 
 @dataclass(frozen=True)
@@ -126,36 +182,8 @@ class _Sums:
     df: int
 
     @classmethod
-    def of(
-        cls, y: NDArray, fixed: NDArray, random: NDArray, subjects: NDArray
-    ) -> "_Sums":
-        """Sum over each person's trials, or refuse what cannot be fitted."""
-        y, x, z = (np.asarray(part, dtype=float) for part in (y, fixed, random))
-        subjects = np.asarray(subjects)
-        if (
-            y.ndim != 1
-            or x.shape[:1] != y.shape
-            or z.shape[:1] != y.shape
-            or subjects.shape != y.shape
-            or x.ndim != 2
-            or z.ndim != 2
-        ):
-            raise ValueError(
-                f"trials pair up; got shapes {y.shape}, {x.shape}, {z.shape} and "
-                f"{subjects.shape}"
-            )
-        if not all(np.isfinite(part).all() for part in (y, x, z)):
-            raise ValueError("values are missing or infinite; leave these trials out")
-        size = np.linalg.norm(x, axis=0)
-        if (
-            len(y) <= x.shape[1]
-            or (size == 0).any()
-            or np.linalg.matrix_rank(x / size, tol=1e-7) < x.shape[1]
-        ):
-            raise ValueError(
-                f"{len(y)} trials do not tell {x.shape[1]} fixed terms apart: some "
-                "repeat each other"
-            )
+    def of(cls, y: NDArray, x: NDArray, z: NDArray, subjects: NDArray) -> "_Sums":
+        """Sum over each person's trials."""
         _, own = np.unique(subjects, return_inverse=True)
         n = own.max() + 1
 

@@ -104,8 +104,9 @@ def track_within(trials: pd.DataFrame, *, level: float) -> WithinPerson:
     Parameters
     ----------
     trials : DataFrame
-        One row per trial: subject, condition, block (the run, say), time (within the block,
-        any unit), effect, rating (higher: more unpleasant).
+        One row per trial: subject, condition, block (the run, say; one under two conditions
+        counts as two), time (within the block, any unit), effect, rating (higher: more
+        unpleasant).
     level : float
         Level of the intervals.
 
@@ -198,15 +199,16 @@ def mediate(
 
     Notes
     -----
-    Lower-level mediation with every path free to vary over people (1-1-1). Each person's
-    paths are least squares over her trials at equal time in the block, so that
-    total = direct + a b holds person by
-    person; as b is estimated at equal condition, its error is independent of that of a, and
-    the mean of a b is an unbiased estimate of the average indirect effect, which is the
-    product of the mean paths *plus* their covariance over people [1]_, [2]_. Intervals
-    resample people, and percentiles are expanded for few of them [3]_. Over 20 people without
-    one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts rather than 5
-    (BCa: 11 %), and sign flips of `products` in 4 to 6 %: products have long tails
+    Lower-level mediation with every path free to vary over people (1-1-1). Each person's paths
+    are least squares over her trials at equal time in the block and with contrasts of the blocks
+    of a condition: total = direct + a b holds person by person, blocks of a condition weigh the
+    same, and a drift from run to run makes no b. What a condition's place in the session does to
+    a and total stays in them; balance the order. As b is estimated at equal condition, its error
+    is independent of that of a, and the mean of a b is an unbiased estimate of the average
+    indirect effect, which is the product of the mean paths *plus* their covariance over people
+    [1]_, [2]_. Intervals resample people, and percentiles are expanded for few of them [3]_. Over
+    20 people without one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts
+    rather than 5, and sign flips of `products` in 4 to 6 %: products have long tails
     (tests/reference/within_calibration.tsv). It describes, and does not show a cause.
 
     References
@@ -390,6 +392,7 @@ def _judge_family(
 class _Own:
     """The trials of one person, arrays of shape (n_trials,); `block` counts from 0.
 
+    Trials of one block under two conditions are two blocks.
     `trend`, (n_trials, 0 or 1), is the time in the block, centred there, if it varies.
     """
 
@@ -405,7 +408,8 @@ def _people(trials: pd.DataFrame) -> dict[str, _Own]:
     condition, effect, rating = (
         trials[name].to_numpy() for name in ("condition", "effect", "rating")
     )
-    time, block = trials["time"].to_numpy(float), pd.factorize(trials["block"])[0]
+    time = trials["time"].to_numpy(float)
+    block = trials.groupby(["block", "condition"]).ngroup().to_numpy()
     people = {}
     for subject, rows in trials.groupby("subject", sort=False).indices.items():
         _, own = np.unique(block[rows], return_inverse=True)
@@ -442,10 +446,21 @@ def _slope(swept: NDArray) -> float:
 
 def _paths(own: _Own, held: str) -> NDArray:
     """Return a, b, direct, total and a b of one person; nan where they are not defined."""
-    x = np.column_stack([own.condition != held, own.trend]).astype(float)
+    without = own.condition != held
+    contrasts = [_contrast_blocks(own, rows) for rows in (without, ~without)]
+    x = np.column_stack([without, own.trend, *contrasts]).astype(float)
     a, total = _slopes(x, np.column_stack([own.effect, own.rating]))[0]
     b, direct = _slopes(np.column_stack([own.effect, x]), own.rating)[:2]
     return np.array([a, b, direct, total, a * b])
+
+
+def _contrast_blocks(own: _Own, rows: NDArray) -> NDArray:
+    """Return contrasts of the blocks that these rows are of, (n_trials, n_blocks - 1).
+
+    Each adds up to nothing over blocks, so that the mean beside them weighs blocks the same.
+    """
+    of_block = (own.block[:, np.newaxis] == np.unique(own.block[rows])).astype(float)
+    return of_block[:, :-1] - of_block[:, -1:]
 
 
 def _expanded_percentiles(
@@ -454,8 +469,7 @@ def _expanded_percentiles(
     """Return mean and interval of each column over people, people resampled.
 
     Percentiles at the levels that make them as wide as Student's t where values are normal
-    (Hesterberg 2015, Am. Stat. 69(4), 371-386): over 20 people plain percentiles and BCa miss
-    the mean of products nearer 11 than 5 % of the time.
+    (Hesterberg 2015, Am. Stat. 69(4), 371-386): plain ones are too narrow over few people.
     """
     n = len(paths)
     rows = rng.integers(n, size=(n_bootstrap, n))
