@@ -499,7 +499,7 @@ def test_equal_baselines_make_independent_changes_correlate(yardsticks):
     errors = [*deciding, ("Q3", "supported"), ("Q4", "supported")]
     own = tables["baselines"].loc[errors]
     assert (own["meaning"] == "error").all()
-    assert (own["rate"] > 0.5).all()
+    assert (own["rate"] > 0.25).all()
     assert (own["holds"] == "no").all()
     # where the baselines do not go together, at most 7 of 40 reject (p = .001 at .05)
     assert (tables["elsewhere"].loc[errors, "n_rejected"] <= 7).all()
