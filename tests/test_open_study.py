@@ -1,5 +1,7 @@
 """A study from BOLD as the workflow sees it at parse time, before any file is there."""
 
+from dataclasses import replace
+
 import pytest
 
 from handhold.errors import StudyError
@@ -115,3 +117,20 @@ def test_the_dominance_analysis_holds_the_target_and_at_most_eleven_others():
     unknown = {**receptors, "dominance": ["decoy_dorsal", "decoy_patches_2"]}
     with pytest.raises(StudyError, match="decoy_patches_2 is not in"):
         open_study({**STUDY, "receptors": unknown})
+
+
+@pytest.mark.parametrize(
+    ("changes", "rated", "known"),
+    [
+        ({}, ("partner",), True),
+        ({"ratings": {"long": {}}}, ("partner",), True),
+        ({"ratings": {"relief": {"partner": "x"}}}, ("partner",), False),
+        ({"contrasts": [{"name": "partner", "image": "x"}]}, ("partner",), False),
+        ({}, ("stranger",), False),
+        ({}, (), False),
+    ],
+)
+def test_baselines_are_known_of_cells_and_of_scores_by_condition(changes, rated, known):
+    study = open_study(STUDY)
+    changed = replace(study, config={**study.config, **changes}, rated=rated)
+    assert changed.baselines_known == known

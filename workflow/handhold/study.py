@@ -143,6 +143,16 @@ class Study:
         return "events" in self.config.get("ratings", {})
 
     @property
+    def baselines_known(self) -> bool:
+        """Whether response and score at baseline are known of the primary contrast.
+
+        The response is of contrasts of cells, the score unless ratings are relief itself.
+        """
+        primary = self.config["contrasts"][0]
+        of_score = "relief" not in self.config.get("ratings", {})
+        return primary["name"] in self.rated and "baseline" in primary and of_score
+
+    @property
     def basis(self) -> dict[str, str]:
         """What is repeated, so that its reliability can be known: by measure.
 

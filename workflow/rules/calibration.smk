@@ -3,12 +3,6 @@
 from handhold.worlds import WORLDS
 
 PEOPLE = len(STUDY.labels)
-# The response alone is known of contrasts of cells, the alone score unless relief itself is given.
-BASELINES_KNOWN = (
-    CONFIG["contrasts"][0]["name"] in STUDY.rated
-    and "baseline" in CONFIG["contrasts"][0]
-    and "relief" not in CONFIG.get("ratings", {})
-)
 # Cohorts of one job: some ten seconds of work; starting it takes two or three.
 BATCH = 500
 
@@ -23,7 +17,7 @@ def batches(n_replicates):
 REPEATED = {
     (world, PEOPLE, i): n
     for world in WORLDS
-    if world != "baselines" or BASELINES_KNOWN
+    if world != "baselines" or STUDY.baselines_known
     for i, n in enumerate(batches(CONFIG["calibrate"]["n_replicates"]))
 }
 for n_subjects in CONFIG["calibrate"]["n_subjects"]:
