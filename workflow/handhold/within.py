@@ -79,7 +79,7 @@ class WithinPerson:
 class Mediation:
     """Average paths over people, each with its interval by resampling people.
 
-    `a`: by how much the hand lowers the effect; `b`: effect on rating at equal condition;
+    `a`: by how much the hand lowers the effect; `b`: effect on rating at equal block;
     `total`: by how much the hand lowers the rating, which is `direct` (at equal effect) plus
     `indirect` (mean over people of a times b); each as (estimate, low, high). `products` are
     the a times b of each of `people`; `covariance` of a and b over people is the part of
