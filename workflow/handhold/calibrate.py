@@ -68,51 +68,69 @@ class Choices:
     calibrate: dict
 
 
-def prepare(
+def describe(
     tables: dict[str, pd.DataFrame],
-    distances: pd.DataFrame | None,
     *,
     contrasts: list[dict],
     definition: str,
-    maps: list[str],
-    nulls: dict,
-    null_seed: int,
+    ranked: bool,
     given: dict,
-) -> tuple[Design, Yardsticks]:
-    """Take from a study's tables what its repetitions keep, and what judges them.
+) -> Design:
+    """Take from a study's tables what its repetitions keep.
 
     Parameters
     ----------
     tables : dict of str to DataFrame
-        attenuation and rois (of attenuation/), parcels (of correspondence/), receptors
-        (parcels of receptors/), definitions, and where people were rated relief and
-        reliability.
-    distances : DataFrame or None
-        As for `parcels.assess_correspondence`.
-    contrasts, nulls : list, dict
-        Those sections of the configuration.
-    definition : str
-        The primary ROI definition.
-    maps : list of str
-        Receptor maps, the target first.
-    null_seed : int
-        Seed of the surrogates.
-    given : dict
+        attenuation and rois (of attenuation/), parcels (of correspondence/), definitions, and
+        where people were rated relief and reliability.
+    contrasts, definition, ranked, given
         As for `replica.describe_study`.
     """
-    parcels = tables["parcels"]
-    own = parcels[parcels["used"] & (parcels["contrast"] == contrasts[0]["name"])]
-    design = describe_study(
-        *(tables["attenuation"], tables["rois"], own, tables["definitions"]),
+    return describe_study(
+        *(tables["attenuation"], tables["rois"]),
+        _primary(tables["parcels"], contrasts[0]["name"]),
+        tables["definitions"],
         *(tables.get("relief"), tables.get("reliability")),
         contrasts=contrasts,
         definition=definition,
-        ranked=nulls["method"] == "spearman",
+        ranked=ranked,
         given=given,
     )
-    receptors = tables["receptors"]
-    panel = receptors.pivot(index="region", columns="receptor", values="binding")
-    return design, draw_yardsticks(own, panel[maps], nulls, null_seed, distances)
+
+
+def draw(
+    tables: dict[str, pd.DataFrame],
+    distances: pd.DataFrame | None,
+    *,
+    contrast: str,
+    maps: list[str],
+    nulls: dict,
+    null_seed: int,
+) -> Yardsticks:
+    """Draw what judges the repetitions: the study's own surrogates.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        parcels (of correspondence/) and receptors (parcels of receptors/).
+    distances : DataFrame or None
+        As for `parcels.assess_correspondence`.
+    contrast : str
+        The primary contrast.
+    maps : list of str
+        Receptor maps, the target first.
+    nulls, null_seed
+        That section of the configuration, and the seed of the surrogates.
+    """
+    panel = tables["receptors"].pivot(
+        index="region", columns="receptor", values="binding"
+    )
+    own = _primary(tables["parcels"], contrast)
+    return draw_yardsticks(own, panel[maps], nulls, null_seed, distances)
+
+
+def _primary(parcels: pd.DataFrame, contrast: str) -> pd.DataFrame:
+    return parcels[parcels["used"] & (parcels["contrast"] == contrast)]
 
 
 def count_rejections(

@@ -28,30 +28,33 @@ for n_subjects in CONFIG["calibrate"]["n_subjects"]:
         }
 
 
+# What the surrogates depend on, beside the tables.
+SURROGATES = dict(
+    contrast=CONFIG["contrasts"][0]["name"],
+    maps=[CONFIG["receptors"]["target"], *CONFIG["receptors"]["panel"]],
+    nulls=choose("nulls", "families", "n", "n_beside", "procedure", "method"),
+    null_seed=null_seed(),
+)
+
+
 rule prepare_calibration:
-    """What of the study is kept when it is repeated, and what are its maps judged by?"""
+    """What of the study is kept when it is repeated?"""
     input:
         attenuation=rules.attenuate.output.parcels,
         rois=rules.attenuate.output.rois,
         parcels=rules.select_parcels.output,
-        receptors=rules.read_receptors.output.parcels,
         definitions=rules.define_regions.output.definitions,
         relief=table("relief") if STUDY.rated else [],
         reliability=table("reliability") if STUDY.rated else [],
-        distances=STUDY.distances,
         code=code_of("prepare_calibration"),
     output:
-        design=f"{OUT}/calibration/design.npz",
-        target=temp(f"{OUT}/calibration/target.npz"),
-        panel=temp(f"{OUT}/calibration/panel.npz"),
+        f"{OUT}/calibration/design.npz",
     log:
         f"{OUT}/logs/prepare_calibration.txt",
     params:
         contrasts=CONFIG["contrasts"],
         definition=CONFIG["regions"]["definitions"][0],
-        maps=[CONFIG["receptors"]["target"], *CONFIG["receptors"]["panel"]],
-        nulls=choose("nulls", "families", "n", "n_beside", "procedure", "method"),
-        null_seed=null_seed(),
+        ranked=CONFIG["nulls"]["method"] == "spearman",
         given={
             name: CONFIG["calibrate"][name]
             for name in ("reliability_attenuation", "reliability_relief")
@@ -61,12 +64,34 @@ rule prepare_calibration:
         "../scripts/prepare_calibration.py"
 
 
+rule draw_yardsticks:
+    """What are the maps of every repetition judged by?"""
+    input:
+        parcels=rules.select_parcels.output,
+        receptors=rules.read_receptors.output.parcels,
+        distances=STUDY.distances,
+        code=code_of("draw_yardsticks"),
+    output:
+        target=temp(f"{OUT}/calibration/target.npz"),
+        panel=temp(f"{OUT}/calibration/panel.npz"),
+    log:
+        f"{OUT}/logs/draw_yardsticks.txt",
+    params:
+        **SURROGATES,
+    script:
+        "../scripts/draw_yardsticks.py"
+
+
 rule repeat_study:
     """What would the study say in a world of known truth, again and again?"""
     input:
-        design=rules.prepare_calibration.output.design,
-        target=rules.prepare_calibration.output.target,
-        panel=rules.prepare_calibration.output.panel,
+        design=rules.prepare_calibration.output,
+        # deleted and drawn again as needed: what they depend on stands here instead
+        target=ancient(rules.draw_yardsticks.output.target),
+        panel=ancient(rules.draw_yardsticks.output.panel),
+        parcels=rules.select_parcels.output,
+        receptors=rules.read_receptors.output.parcels,
+        distances=STUDY.distances,
         code=code_of("repeat_study"),
     output:
         table("calibration/batches/{world}_{n_subjects}_{batch}"),
@@ -83,6 +108,7 @@ rule repeat_study:
             "tests", "level", "smallest_dz", "smallest_r", "bayes_scale", "bayes_kappa"
         ),
         nulls=choose("nulls", "procedure"),
+        surrogates=SURROGATES,
         verdicts=JUDGING,
         calibrate=choose(
             "calibrate",

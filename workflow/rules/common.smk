@@ -41,9 +41,7 @@ def choose(section, *names):
 
 
 # What the rule table reads; the power beside them only words a reason.
-JUDGING = choose(
-    "verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules"
-)
+JUDGING = choose("verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules")
 
 
 def null_seed():

@@ -13,7 +13,7 @@ from handhold.yardsticks import Yardsticks
 
 speak_plainly(snakemake.log[0])
 chosen, labels = snakemake.params, snakemake.wildcards
-design = Design.of(read_arrays(snakemake.input.design))
+design = Design.of(read_arrays(snakemake.input.design[0]))
 yardsticks = Yardsticks(
     read_arrays(snakemake.input.target),
     **read_arrays(snakemake.input.panel),
