@@ -149,8 +149,8 @@ BESIDE = {
             "Mediation over trials (1-1-1), averaged over people: a, by how much the hand lowers "
             "the effect; b, points of unpleasantness per unit of effect at equal condition and "
             "run; total, by how much it lowers unpleasantness = direct + indirect (a times b, "
-            "person by person). Intervals resample people; p (FWE) is of the indirect part. Not causal: "
-            "neither the response nor the rating was assigned, and whatever moves both "
+            "person by person). Intervals resample people; p (FWE) is of the indirect part. Not "
+            "causal: neither the response nor the rating was assigned, and whatever moves both "
             "looks the same.",
             "definition region contrast n n_trials a b direct total indirect indirect_interval "
             "p_fwe n_left_out refused",
