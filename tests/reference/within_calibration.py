@@ -12,7 +12,7 @@ of a trial are autocorrelated (AR(1), .4), and people whose effects are high rat
     slight slopes  as independent, and people's slopes differ little (SD .2) about zero
     runs       two runs a condition; both are lower by 1 in the second, and the hand lowers both
 
-    python tests/reference/within_calibration.py 1000    # cohorts a world; a minute a world
+    python tests/reference/within_calibration.py 500    # cohorts a world; about a minute a world
 
 writes within_calibration.tsv beside this file: a row per world and test, with the share of cohorts
 that reject at .05 and its Clopper-Pearson interval. The rows `pooled` (trials as if independent)

@@ -128,9 +128,11 @@ def track_within(trials: pd.DataFrame, *, level: float) -> WithinPerson:
     within-person slope of the within/between split [1]_ with the trials centred at their block,
     not at the person: centred at the person, people in whom the hand changes both would
     carry the slope without any bond between trials. `between` regresses the means over
-    people, blocks weighing the same (least squares). Trials count as independent beyond that:
-    autocorrelated by .4, Satterthwaite's p rejects 8 % of cohorts of 20 people rather than 5,
-    and sign flips of `slopes` 4 to 5 % (tests/reference/within_calibration.tsv).
+    people, blocks weighing the same (least squares). Trials count as independent beyond that;
+    autocorrelation adds to how far people's slopes differ, by which the mean is judged. Over 20
+    people, with trials independent or autocorrelated by .4, Satterthwaite's p rejects 3 to 6 %
+    of cohorts without a bond, and sign flips of `slopes` 2 to 5 %, 500 cohorts a world
+    (tests/reference/within_calibration.tsv).
 
     References
     ----------
@@ -207,8 +209,8 @@ def mediate(
     is independent of that of a, and the mean of a b is an unbiased estimate of the average
     indirect effect, which is the product of the mean paths *plus* their covariance over people
     [1]_, [2]_. Intervals resample people, and percentiles are expanded for few of them [3]_. Over
-    20 people without one or both of the paths, that of `indirect` misses 0 in 6 to 7 % of cohorts
-    rather than 5, and sign flips of `products` in 4 to 6 %: products have long tails
+    20 people without one or both of the paths, that of `indirect` misses 0 in 5 to 7 % of cohorts
+    rather than 5, and sign flips of `products` in 4 to 7 %: products have long tails
     (tests/reference/within_calibration.tsv). It describes, and does not show a cause.
 
     References
