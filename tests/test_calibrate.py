@@ -469,6 +469,28 @@ def test_baselines_that_cannot_go_together_so_far_go_as_far_as_they_can():
     assert found == pytest.approx(world.baseline_r, abs=4 / np.sqrt(n))
 
 
+def test_measures_of_one_trait_with_error_are_such_a_world():
+    """Each of four measures of two traits with its own error: what Lord's paradox is made of."""
+    rng, n, reliability, rho = np.random.default_rng(6), 20000, 0.5, 0.8
+    traits = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], n)
+    alone, held = np.moveaxis(
+        traits[:, None] + np.sqrt(1 / reliability - 1) * rng.standard_normal((n, 2, 2)),
+        1,
+        0,
+    )
+    (response, score), (change, relief) = alone.T, (alone - held).T
+    found = np.corrcoef([change, response, relief, score])
+    bonds = {"response_r": found[0, 1], "score_r": found[2, 3]}
+    design = replace(with_baselines().describe(), **bonds, baseline_r=found[1, 3])
+    cohort = World("baselines", design, SIZES).draw(n, rng)
+    own = partial_r(
+        cohort.rois[:, 0, 0], np.nan_to_num(cohort.relief), cohort.baselines[..., 0]
+    )
+    expected = partial_r(change, relief, np.column_stack([response, score]))
+    assert abs(found[0, 2]) < 4 / np.sqrt(n) < expected
+    assert own == pytest.approx(expected, abs=4 * np.sqrt(2 / n))
+
+
 def test_equal_baselines_make_independent_changes_correlate(yardsticks):
     """Lord's paradox: the table has to say that what decides Q3 and Q4 errs here."""
     bonds = {"response_r": 0.7, "score_r": 0.6, "baseline_r": 0.5}

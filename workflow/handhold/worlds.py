@@ -12,10 +12,11 @@ is true of the attenuation `a` of person s in parcel p:
   `elsewhere`; relief goes with attenuation and with coupling;
 - `axis`: `pattern` runs from the back of the brain to the front;
 - `baselines`: as `elsewhere`, but the response and the score at baseline go together over people
-  as the study's own do. What decides Q3 and Q4 is a correlation at equal baselines, and baselines
-  measured with error do not make equal what they share: relief then seems to go with attenuation,
-  though the two are independent (Lord, 1967, Psychol Bull 68:304; here because relief is part of
-  the one baseline and attenuation of the other). Only of studies in which baselines are known.
+  as the study's own do, by what they have apart from attenuation and relief (a trait, say).
+  Attenuation and relief are independent, and yet go together at equal baselines, where Q3 and Q4
+  look: a baseline tells of the change from it by its error of measurement alone, and with both
+  held constant one change tells of the other (Lord, 1967, Psychol Bull 68:304). Only of studies in
+  which baselines are known.
 
 Patterns have mean 0 and variance 1 within structures, so that worlds differ in where the
 attenuation lies and not in how much there is. In a hypothesised ROI the standardised mean is
