@@ -142,10 +142,12 @@ def judge_family(observed: NDArray, nulls: NDArray) -> tuple[NDArray, NDArray]:
     p = two_sided_p(observed, nulls)
     smallest = np.ones(len(nulls))
     for column, own in zip(np.abs(nulls).T, np.abs(observed), strict=True):
+        order = column.argsort()
+        sizes = column[order]
+        least = sizes - TIE
         # among all draws and the observed one, as p itself
-        least = column - TIE
-        beyond = len(column) - np.searchsorted(np.sort(column), least) + (own >= least)
-        smallest = np.minimum(smallest, beyond / (1 + len(column)))
+        beyond = len(sizes) - np.searchsorted(sizes, least) + (own >= least)
+        smallest[order] = np.minimum(smallest[order], beyond / (1 + len(sizes)))
     as_small = smallest[:, np.newaxis] <= p + TIE
     return p, (1 + as_small.sum(axis=0)) / (1 + len(nulls))
 
