@@ -32,3 +32,9 @@ rule all:
     default_target: True
     input:
         RESULTS,
+
+
+rule calibrate:
+    input:
+        rules.join_calibration.output,
+        rules.draw_calibration.output,

@@ -160,10 +160,3 @@ rule draw_calibration:
         alpha=CONFIG["verdicts"]["alpha"],
     script:
         "../scripts/draw_calibration.py"
-
-
-rule calibrate:
-    """How often would a study like this one be right, and wrong?"""
-    input:
-        rules.join_calibration.output,
-        rules.draw_calibration.output,
