@@ -7,24 +7,20 @@ PEOPLE = len(STUDY.labels)
 BATCH = 500
 
 
-def batches(n_replicates):
-    """Return how many cohorts each batch has."""
-    full, rest = divmod(n_replicates, BATCH)
-    return [BATCH] * full + [rest] * (rest > 0)
-
-
 # World, number of people and batch to number of cohorts.
 REPEATED = {
     (world, PEOPLE, i): n
     for world in WORLDS
     if world != "baselines" or STUDY.baselines_known
-    for i, n in enumerate(batches(CONFIG["calibrate"]["n_replicates"]))
+    for i, n in enumerate(batches(CONFIG["calibrate"]["n_replicates"], BATCH))
 }
 for n_subjects in CONFIG["calibrate"]["n_subjects"]:
     if n_subjects != PEOPLE:
         REPEATED |= {
             ("follows", n_subjects, i): n
-            for i, n in enumerate(batches(CONFIG["calibrate"]["n_replicates_power"]))
+            for i, n in enumerate(
+                batches(CONFIG["calibrate"]["n_replicates_power"], BATCH)
+            )
         }
 
 

@@ -44,6 +44,12 @@ def choose(section, *names):
 JUDGING = choose("verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules")
 
 
+def batches(n, size):
+    """Return how many of n each batch holds."""
+    full, rest = divmod(n, size)
+    return [size] * full + [rest] * (rest > 0)
+
+
 def null_seed():
     """Return the seed of the surrogate maps."""
     return CONFIG["nulls"].get("seed", CONFIG["seed"])
