@@ -123,7 +123,7 @@ def test_sentences_say_what_the_tables_say(written):
     assert (shown in said[1]) == broken
     assert ("at most alpha" in said[1]) != broken
     assert "r = .64" in said[2]
-    assert "right of the map, wrong of the receptor" in said[2]
+    assert "true of the map, not of the receptor alone" in said[2]
     for row in needed.to_dict("records"):
         assert f"{row['question']} {row['note']}" in said[3]
     described = captions.describe_calibration(table)

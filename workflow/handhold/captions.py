@@ -379,7 +379,7 @@ def sum_up_calibration(table: pd.DataFrame, needed: pd.DataFrame) -> list[str]:
     sentences += [
         "Attenuation that only runs from the back of the brain to the front goes with this "
         f"receptor map by r = {tables.display(row['planted'], 'r')}, and {row['test']} of "
-        f"{row['question']} reject in {_rate(row)}: right of the map, wrong of the receptor."
+        f"{row['question']} reject in {_rate(row)}: true of the map, not of the receptor alone."
         for row in confounded
     ]
     if len(needed):

@@ -34,7 +34,7 @@ WORLDS = {
 LOOKS = {
     ERROR: (VERMILION, "o", "rejecting is an error"),
     RIGHT: (BLUE, "s", "rejecting is right (power)"),
-    CONFOUNDED: (GREY, "D", "right of the map, wrong of the receptor"),
+    CONFOUNDED: (GREY, "D", "true of the map, not of the receptor alone"),
 }
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 TICKS = (0.05, 0.2, 0.5, 1.0)
