@@ -298,6 +298,15 @@ def monte_carlo(p, n_first, n_second):
     return 4.5 * np.sqrt(p * (1 - p) * (1 / n_first + 1 / n_second)) + 1 / n_first
 
 
+def monte_carlo_smallest(p_fwe, p, n_first, n_second):
+    """The same of a p among the smallest of each draw: it moves with its own p, too.
+
+    Near p it grows by p_fwe / p at most, so that an error of p comes out so much larger.
+    """
+    own = monte_carlo(p, n_first, n_second)
+    return monte_carlo(p_fwe, n_first, n_second) + p_fwe / p * own
+
+
 def jzs(t, n, scale):
     """JZS Bayes factor (Rouder et al. 2009, eq. 1), integrated over the prior variance g."""
     df = n - 1
