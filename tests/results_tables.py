@@ -4,11 +4,18 @@ Values are text, as read from a TSV with dtype=str, and n/a where missing. The
 numbers are drawn, not analysed: a page or a figure must show them as they stand.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from handhold import rates
 
+PAGE_PARTS = {
+    path.name: path.read_text("utf-8")
+    for path in (Path(__file__).parents[1] / "workflow/report").iterdir()
+    if path.suffix in {".j2", ".css", ".js"}
+}
 ROIS = ("ventral_acc", "ventral_pfc", "striatum", "insula")
 DEFINITIONS = ("aal3", "harvard_oxford")
 CONTRASTS = ("partner", "stranger")

@@ -2,7 +2,6 @@
 
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import results_tables as example
 from handhold import captions, figures_calibration, progress, rates, report, tables
 from handhold.io import read_results, read_text, write_results
 
-TEMPLATE = Path(__file__).parents[1] / "workflow/report/report.html.j2"
 N, ALPHA = 30, 0.05
 
 
@@ -141,7 +139,7 @@ def test_the_page_shows_the_calibration_or_the_command(written):
     def render(results):
         return report.render(
             *({"title": "T"}, results, example.VERDICTS, {}),
-            TEMPLATE.read_text("utf-8"),
+            example.PAGE_PARTS,
         )
 
     page = render(found)

@@ -6,7 +6,6 @@ import hashlib
 import html
 import html.parser
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ import results_tables as example
 
 from handhold import captions, report, tables
 
-TEMPLATE = Path(__file__).parents[1] / "workflow/report/report.html.j2"
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(1)> 手é " + "x" * 200
 LIMITS = {
     "warn_vif": 4.5,
@@ -86,9 +84,7 @@ def of_runs(rng):
 
 def render(found, verdicts=example.VERDICTS, figures=None, **study):
     study = {"title": "A study", **study}
-    return report.render(
-        study, found, verdicts, figures or {}, TEMPLATE.read_text("utf-8")
-    )
+    return report.render(study, found, verdicts, figures or {}, example.PAGE_PARTS)
 
 
 def table_with(page, *headings):

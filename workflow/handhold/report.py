@@ -209,7 +209,7 @@ def render(
     results: Mapping[str, pd.DataFrame],
     verdicts: Mapping,
     figures: Mapping[str, tuple[str | bytes, str, str]],
-    template_text: str,
+    parts: Mapping[str, str],
 ) -> str:
     """Render the report.
 
@@ -228,8 +228,8 @@ def render(
         verdicts.json. `inputs` of a question are the rows that it rests on.
     figures : mapping of str to (SVG text or PNG bytes, alternative text, caption)
         Under a name of `FIGURES`, with or without a suffix ('correspondence-partner').
-    template_text : str
-        Text of report.html.j2.
+    parts : mapping of str to str
+        Texts of workflow/report by name: report.html.j2, its sections and page.css.
 
     Returns
     -------
@@ -237,15 +237,18 @@ def render(
         The page.
     """
     environment = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(parts)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = re.search(r"<style>(.*?)</style>", template_text, re.DOTALL)
-    return environment.from_string(template_text).render(
+    # A browser hashes what it parsed, in which line ends are single.
+    style = parts["page.css"].replace("\r\n", "\n")
+    return environment.get_template("report.html.j2").render(
         study={**_STUDY, **study},
-        style_hash=_sha256(style[1].replace("\r\n", "\n")) if style else "",
+        style=Markup(style),
+        style_hash=_sha256(style),
         thresholds=[
             (name, f"{value:.3g}")
             for name, value in verdicts.get("rule", {}).items()

@@ -50,6 +50,11 @@ if "Q5" in QUESTIONS:
 if CONFIG["calibrate"]["in_report"]:
     DRAWN += ["calibration", "power"]
     TABLES += ["calibration", "sample_size"]
+PAGE_PARTS = [
+    str(path)
+    for path in sorted(Path("workflow/report").iterdir())
+    if path.suffix in {".j2", ".css", ".js"}
+]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json", f"{OUT}/group"]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")
@@ -315,7 +320,7 @@ rule write_report:
         tables=[f"{OUT}/{name}.tsv" for name in TABLES],
         figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
         provenance=rules.record_provenance.output,
-        template="workflow/report/report.html.j2",
+        parts=PAGE_PARTS,
         code=code_of("write_report"),
     output:
         page=f"{OUT}/report.html",

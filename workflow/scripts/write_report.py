@@ -26,7 +26,7 @@ page = report.render(
     results,
     read_json(snakemake.input.verdicts[0]),
     figures,
-    Path(snakemake.input.template).read_text(encoding="utf-8"),
+    {Path(part).name: Path(part).read_text("utf-8") for part in snakemake.input.parts},
 )
 for path in map(Path, snakemake.output.tables):
     render = {".html": tables.to_html, ".tex": tables.to_latex, ".tsv": tables.to_tsv}
