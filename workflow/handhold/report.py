@@ -117,8 +117,9 @@ def render(
     study : mapping
         title (str) and, where known: study, source, unit, act (str; what is to lower the
         response), config (str, resolved YAML), simulated and
-        contrast_only (bool), modelled_maps (list of names), versions (name to version), inputs
-        (list of {path, sha256}), citations (list of {what, citation, licence}).
+        contrast_only (bool), modelled_maps and expression_maps (lists of names), versions
+        (name to version), inputs (list of {path, sha256}), citations (list of {what, citation,
+        licence}).
     results : mapping of str to DataFrame
         Results tables under their path without '.tsv' ('tests/attenuation'), as
         read, of type str or mixed. One that is not given is not shown.
@@ -174,6 +175,7 @@ _STUDY = {
     "simulated": False,
     "contrast_only": False,
     "modelled_maps": [],
+    "expression_maps": [],
 }
 
 

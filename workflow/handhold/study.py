@@ -38,7 +38,8 @@ RECEPTOR_COLUMNS = (
     "file",
     "background",
     "negative",
-    "sha256",
+    "kind",
+    "checksum",
     "citation",
     "doi",
     "licence",
@@ -512,7 +513,7 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
     else:
         table = read_table(chosen["table"], "receptors.table").fillna("")
         root = Path(config["data_root"])
-    for column in ("negative", "sha256", "doi"):
+    for column in ("negative", "kind", "checksum", "doi"):
         if column not in table:
             table[column] = ""
     absent = [column for column in RECEPTOR_COLUMNS if column not in table]
