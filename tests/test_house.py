@@ -138,7 +138,7 @@ LAYERS = {
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
-        "fmriprep",
+        *("fmriprep", "registries"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),

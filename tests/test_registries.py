@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handhold import atlases
+from handhold import atlases, registries
 from handhold.errors import StudyError
 from handhold.provenance import study_facts
 
@@ -73,6 +73,48 @@ def test_every_row_is_complete(name):
 
 
 @pytest.mark.parametrize(
+    ("registry", "rows"), [("receptors", RECEPTORS), ("atlases", PARCELLATIONS)]
+)
+def test_every_column_is_described_and_every_cell_fits(registry, rows):
+    known = registries.columns(registry)
+    assert list(rows[0]) == list(known)
+    assert all(entry["description"].strip() for entry in known.values())
+    table = pd.DataFrame(rows).replace("n/a", "")
+    registries.require_valid(table, registry, registry)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("kind", "mrna"),
+        ("kind", "PET, mRNA"),
+        (
+            "checksum",
+            "5f0e06a9079f8dd5b27ac0243f050cea60e1c45452657db343a58abea7142cc8",
+        ),
+        ("checksum", "md5:5f0e"),
+        ("background", "zero"),
+        ("negative", "maybe"),
+        ("url", "file:///map.nii"),
+        ("n", "0"),
+        ("receptor", "../MOR"),
+        ("file", ""),
+        ("licence", ""),
+    ],
+)
+def test_a_cell_that_would_be_misread_is_refused(column, cell):
+    table = pd.DataFrame([{**RECEPTORS[0], column: cell}, RECEPTORS[1]])
+    with pytest.raises(StudyError) as caught:
+        registries.require_valid(table, "receptors", "mine.tsv (receptors.table)")
+    text = str(caught.value)
+    assert "mine.tsv (receptors.table): 1 cells cannot be read" in text
+    assert f"{column} is {cell!r}; " in text
+    # what the column is not needed for may be left out
+    few = ["receptor", "label", "unit", "file", "background", "citation", "licence"]
+    registries.require_valid(pd.DataFrame(RECEPTORS)[few], "receptors", "mine.tsv")
+
+
+@pytest.mark.parametrize(
     ("rows", "key"),
     [
         (RECEPTORS, ("receptor",)),
@@ -92,15 +134,6 @@ def test_keys_are_unique(rows, key):
 def test_a_map_or_atlas_names_its_paper(row):
     assert re.search(r"\(\d{4}\)", row["citation"])
     assert all(DOI.fullmatch(doi) for doi in row["doi"].split("; "))
-
-
-@pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
-def test_a_receptor_key_is_safe_in_a_file_name(row):
-    assert re.fullmatch(r"\w+", row["receptor"], flags=re.ASCII)
-    assert int(row["n"]) > 0
-    number = re.fullmatch(r"-?\d+(\.\d+)?", row["background"])
-    assert number or row["background"] in ("constant", "nan")
-    assert row["negative"] in ("refuse", "keep")
 
 
 def folded(text):
@@ -205,10 +238,6 @@ def test_the_name_of_a_file_agrees_with_its_row(row):
         assert row["url"].endswith(row["file"].removeprefix("pet/"))
 
 
-LINKS = re.compile(r"https://[\w.-]+/\S+")
-CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
-
-
 @pytest.mark.parametrize(
     "row",
     [
@@ -220,12 +249,10 @@ CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
         ),
     ],
 )
-def test_a_file_to_be_fetched_is_written_in_one_form(row):
+def test_a_file_whose_size_is_known_has_a_checksum(row):
     url, n_bytes, checksum = row
-    assert url == "n/a" or LINKS.fullmatch(url)
-    assert n_bytes == "n/a" or int(n_bytes) > 0
-    assert checksum == "n/a" or CHECKSUM.fullmatch(checksum)
-    assert (n_bytes == "n/a") or checksum != "n/a"
+    assert url == "n/a" or url.startswith("https://")
+    assert n_bytes == "n/a" or checksum != "n/a"
 
 
 def test_addresses_and_checksums_are_not_those_of_another_row():
@@ -525,5 +552,5 @@ def test_percent_is_not_taken_for_proportions(tmp_path):
     values = np.full((2, 2, 2, 2), 60.0)
     with pytest.raises(StudyError, match=r"up to 60.*says that 1 is certainty"):
         frontal_pole(fetched(tmp_path, values, certain="1"))
-    with pytest.raises(StudyError, match="certain is '2'"):
+    with pytest.raises(StudyError, match="harvard_oxford_cortical: certain is '2'"):
         fetched(tmp_path, values, certain="2")

@@ -16,6 +16,7 @@ from handhold import images, regions
 from handhold.errors import StudyError
 from handhold.io import read_table
 from handhold.regions import Cloud
+from handhold.registries import require_valid
 
 ATLAS_COLUMNS = (
     "name",
@@ -74,6 +75,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             f"{path} (regions.atlases) has {', '.join(repeated)} in several rows; which one is "
             "meant cannot be known. Rename or remove one."
         )
+    require_valid(table, "atlases", f"{path} (regions.atlases)")
     return {
         row["name"]: Atlas(
             row["name"],
@@ -85,7 +87,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row["citation"],
             row.get("space") or "n/a",
             row.get("licence") or "n/a",
-            _certain(row.get("certain", ""), row["name"]),
+            float(row.get("certain") or 100),
         )
         for row in table.fillna("").to_dict("records")
     }
@@ -432,15 +434,6 @@ def _fsl_xml(lines: list[str]) -> list[tuple[str, str]]:
     """Pair the index of each label of FSL's XML with its name."""
     found = re.findall(r'<label index="(\d+)"[^>]*>([^<]*)<', "\n".join(lines))
     return [(code, "_".join(html.unescape(name).split())) for code, name in found]
-
-
-def _certain(text: str, name: str) -> float:
-    if text and text not in ("1", "100"):
-        raise StudyError(
-            f"atlas {name}: certain is {text!r}, and a probability is in proportions (1) or in "
-            "percent (100): mend the column certain of regions.atlases."
-        )
-    return float(text or 100)
 
 
 def _in_percent(values: NDArray, atlas: Atlas) -> NDArray:

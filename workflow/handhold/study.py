@@ -22,6 +22,7 @@ from handhold import (
 )
 from handhold.errors import StudyError
 from handhold.io import COLUMNS, read_table
+from handhold.registries import require_valid
 from handhold.runs import name_run
 
 PACKAGE = Path(__file__).parent
@@ -533,7 +534,10 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
         raise StudyError(
             f"{chosen['table']} (receptors.table) repeats {', '.join(repeated)}."
         )
-    rows = table.set_index("receptor").loc[names].reset_index()[list(RECEPTOR_COLUMNS)]
+    rows = table.set_index("receptor").loc[names].reset_index()
+    if config["source"] != "simulated":
+        require_valid(rows, "receptors", f"{chosen['table']} (receptors.table)")
+    rows = rows[list(RECEPTOR_COLUMNS)]
     return rows.assign(path=[str(root / file) for file in rows["file"]])
 
 
