@@ -259,10 +259,9 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
     assert not [*raw.rglob("hacked")]
 
     # who is done is not asked for again; the analysis is what is planned now
-    code, text = snakemake(raw)
-    assert len(engine()) == 3
-    assert "wait for fMRIPrep" not in text
-    assert "three ways" in text  # the fake has written pages, but no images
+    assert fmriprep.plan(study(raw)).waiting == ()
+    with pytest.raises(StudyError, match="three ways"):
+        open_study(study(raw))  # the fake has written pages, but no images
 
 
 def test_a_study_without_derivatives_learns_the_three_ways(raw):

@@ -5,21 +5,13 @@ the names, columns and trial types of the releases; what is in them is invented.
 """
 
 import csv
-import gc
 import re
-from collections import Counter
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.api import SnakemakeApi
-from snakemake.settings.types import (
-    ConfigSettings,
-    DAGSettings,
-    OutputSettings,
-    Quietness,
-    ResourceSettings,
-)
 
 from handhold import spec
 from handhold.bids import list_events
@@ -161,24 +153,22 @@ def real(request, shared_data, tmp_path):
 
 
 def jobs(config, folder):
-    """Return the rules that a dry run would run, with how often, in this process."""
+    """Return the rules that a dry run would run, with how often."""
     for name in ("atlases", "workflow"):
         (folder / name).symlink_to(ROOT / name)
-    settings = OutputSettings(quiet={Quietness.ALL}, nocolor=True)
-    with SnakemakeApi(settings) as api:
-        workflow = api.workflow(
-            ResourceSettings(cores=1),
-            config_settings=ConfigSettings(config=config),
-            snakefile=ROOT / "Snakefile",
-            workdir=folder,
-        )
-        dag = workflow.dag(DAGSettings())
-        dag.execute_workflow(executor="dryrun")
-        found = Counter(job.rule.name for job in workflow._workflow.dag.jobs)
-    # Snakemake leaves temporary folders to the collector, which another test would be blamed for
-    del workflow, dag
-    gc.collect()
-    return found
+    (folder / "study.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor"]
+    command += ["--configfile", "study.yaml", "--snakefile", str(ROOT / "Snakefile")]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    stats = re.search(
+        r"^job +count\n-+ +-+\n(.*?)\ntotal", text, re.DOTALL | re.MULTILINE
+    )
+    rows = [line.split() for line in stats[1].splitlines()]
+    return {rule: int(count) for rule, count in rows}
 
 
 # People, runs, left-out people and runs: counted in the files, with `ls` and `grep -L`.
@@ -203,12 +193,12 @@ def test_a_real_dataset_opens_as_the_analysis_reads_it(real):
     assert study.rated == ()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_real_dataset_is_planned_from_bold_to_report(real, tmp_path):
-    name, config = real
+    _, config = real
+    # three people, because the plan of 34 takes a while and is eleven times the same
+    config["bids"]["participant_label"] = ["01", "02", "03"]
     planned = jobs(config, tmp_path)
-    people = EXPECTED[name]["people"]
-    assert planned["fit_subject"] == planned["read_subject"] == people
+    assert planned["fit_subject"] == planned["read_subject"] == 3
     assert planned["write_report"] == planned["test_correspondence"] == 1
     # without ratings, relief is not asked about
     assert not {"test_tracking", "test_coupling", "relieve"} & set(planned)
