@@ -16,8 +16,8 @@ import yaml
 from handhold import spec
 from handhold.bids import list_events
 from handhold.errors import StudyError
-from handhold.events import run_keys
-from handhold.study import open_study
+from handhold.events import run_keys, tidy_runs, trial_ratings
+from handhold.study import open_study, rated_cue, read_runs, relief_of
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "config" / "openneuro"
@@ -233,7 +233,13 @@ def test_placebo_runs_are_the_middle_ones_and_their_relief_is_positive(tmp_path)
         "control",
         "placebo",
     ]
-    assert study.rated_by_trial
+    trials = tidy_runs(read_runs(study.runs), study.config["events"])
+    cue = rated_cue(study.config["ratings"])
+    means, _ = trial_ratings(trials.runs, cue=cue)
+    given = means.assign(rating=means["rating"].map(str))
+    relief = relief_of(study.config, given, study.manifest)["relief"]
+    # (.5 + .6) / 2 with the control cream, (.3 + .2) / 2 with the other; pressure does not count
+    assert relief.tolist() == pytest.approx([0.3] * 3)
 
 
 def test_the_other_phase_encoding_direction_is_no_run_of_placebo(tmp_path):
