@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,10 @@ else:
     bound = [given[i + 1] for i, part in enumerate(given) if part == "--bind"]
     (out,) = [bind[: -len(":/out")] for bind in bound if bind.endswith(":/out")]
     label = given[given.index("--participant-label") + 1]
+    # the page is written whether or not all went well, as by the real one
+    Path(out, f"sub-{{label}}.html").write_text("page")
     if label == "04":
         sys.exit("Preprocessing did not finish: no T1w image of 04")
-    Path(out, f"sub-{{label}}.html").write_text("done")
 """
 
 
@@ -84,12 +86,14 @@ def study(root, **chosen):
 # --- Who waits ----------------------------------------------------------------------------
 
 
-def test_people_wait_until_their_page_is_there(raw):
+def test_people_wait_until_they_are_done(raw):
     config = study(raw)
-    assert fmriprep.plan(config).waiting == ("01", "02")
-    out = raw / ODD / "out"
-    out.mkdir()
-    (out / "sub-01.html").touch()
+    plan = fmriprep.plan(config)
+    assert plan.waiting == ("01", "02")
+    done = Path(plan.receipt("01"))
+    done.parent.mkdir(parents=True)
+    (done.parents[1] / "sub-02.html").touch()  # of an attempt that failed
+    done.touch()
     assert fmriprep.plan(config).waiting == ("02",)
     assert (
         "1 of 2 people wait for fMRIPrep (sub-02)" in fmriprep.plan(config).explanation
@@ -156,7 +160,7 @@ def test_the_command_of_a_person(raw):
         *("/data", "/out", "participant", "--participant-label", "01"),
         *("--task-id", "hands", "--output-spaces", "MNI152NLin2009cAsym:res-2"),
         *("--nprocs", "12", "--omp-nthreads", "8", "--mem", "20000"),
-        *("--work-dir", "/work", "--fs-license-file", "/license.txt"),
+        *("--work-dir", "/work/sub-01", "--fs-license-file", "/license.txt"),
         *("--stop-on-first-crash", "--notrack", "--ignore", "slicetiming"),
     ]
 
@@ -206,10 +210,11 @@ def engine(tmp_path, monkeypatch):
 def test_a_container_that_fails_shows_its_last_lines(raw, engine):
     config = study(raw)
     config["bids"]["exclude"] = {}
-    (raw / ODD / "out").mkdir()
-    command = fmriprep.plan(config).command("04")
+    plan = fmriprep.plan(config)
+    folders, log = [plan.bids["derivatives"]], str(raw / "log.txt")
     with pytest.raises(StudyError, match="ended with the error 1") as caught:
-        fmriprep.run(command, str(raw / "log.txt"))
+        fmriprep.preprocess(plan.command("04"), folders, plan.receipt("04"), log)
+    assert "04" in fmriprep.plan(config).waiting
     assert "no T1w image of 04" in str(caught.value)
     assert str(raw / "log.txt") in str(caught.value)
 
@@ -252,6 +257,7 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
     calls = engine()
     assert [call[0] for call in calls] == ["pull", "run", "run"]
     assert calls[0][2] == "docker://nipreps/fmriprep:25.2.5"
+    ran = [["apptainer", *call] for call in calls[1:]]
     labels = {call[call.index("--participant-label") + 1] for call in calls[1:]}
     assert labels == {"01", "02"}
     # the odd name of the folder reached the container as it is, and ran nowhere
@@ -260,6 +266,8 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
 
     # who is done is not asked for again; the analysis is what is planned now
     assert fmriprep.plan(study(raw)).waiting == ()
+    written = Path(fmriprep.plan(study(raw)).receipt("01")).read_text(encoding="utf-8")
+    assert shlex.split(written) == next(call for call in ran if "01" in call)
     with pytest.raises(StudyError, match="three ways"):
         open_study(study(raw))  # the fake has written pages, but no images
 

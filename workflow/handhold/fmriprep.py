@@ -1,13 +1,14 @@
 """fMRIPrep in a container: who waits for it, and the commands that run it."""
 
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from handhold import bids, spec
 from handhold.errors import StudyError
-from handhold.io import replacing
+from handhold.io import replacing, write_text
 
 # Where a container's folders are bound; fMRIPrep sees these paths and no others.
 DATA, OUT, WORK, LICENSE = "/data", "/out", "/work", "/license.txt"
@@ -24,7 +25,7 @@ SHOWN_LINES = 15
 class Plan:
     """Preprocessing of a study.
 
-    `waiting`: labels of the people without derivatives, of `n_people`; `bids` and `chosen`, the
+    `waiting`: labels of the people not yet preprocessed, of `n_people`; `bids` and `chosen`, the
     sections `bids` and `fmriprep` with full paths; `image`, the file of the container (docker:
     the file that says it was pulled).
     """
@@ -36,9 +37,9 @@ class Plan:
     chosen: dict
     image: str
 
-    def report(self, label: str) -> str:
-        """Return the page that fMRIPrep writes last, when a person is done."""
-        return f"{self.bids['derivatives']}/sub-{label}.html"
+    def receipt(self, label: str) -> str:
+        """Return the file that is written when a person is done."""
+        return str(_receipt(self.bids, label))
 
     def command(self, label: str) -> list[str]:
         """Return the command that preprocesses one person, as a list: no shell reads it."""
@@ -93,11 +94,7 @@ def plan(config: dict) -> Plan | None:
         )
     _require_plain(own, chosen)
     people = bids.list_people(own)
-    waiting = tuple(
-        label
-        for label in people
-        if not Path(own["derivatives"], f"sub-{label}.html").is_file()
-    )
+    waiting = tuple(label for label in people if not _receipt(own, label).is_file())
     return Plan(resolved["study"], waiting, len(people), own, chosen, _image(chosen))
 
 
@@ -160,7 +157,8 @@ def run_command(of_bids: dict, chosen: dict, image: str, label: str) -> list[str
         *("--nprocs", str(chosen["n_cpus"])),
         *("--omp-nthreads", str(min(chosen["n_cpus"], MOST_THREADS))),
         *("--mem", str(chosen["mem_mb"])),
-        *("--work-dir", WORK, "--fs-license-file", LICENSE),
+        # two people's jobs would meet in one folder
+        *("--work-dir", f"{WORK}/sub-{label}", "--fs-license-file", LICENSE),
         *("--stop-on-first-crash", "--notrack"),
         *chosen["extra"],
     ]
@@ -180,18 +178,37 @@ def pull(chosen: dict, image: str | Path, log: str) -> None:
             temporary.write_text(f"{reference}\n", encoding="utf-8")
 
 
-def run(command: list[str], log: str, folders: tuple[str, ...] = ()) -> None:
-    """Run a command without a shell; what it prints goes to the file `log`.
+def preprocess(
+    command: list[str], folders: list[str], receipt: str | Path, log: str
+) -> None:
+    """Preprocess a person, and write the command down when all went well.
 
-    `folders` are made first: a container cannot bind what is not there.
+    fMRIPrep's own pages do not tell: they are written for whom it fails, too, and their names
+    depend on the number of sessions.
+
+    Parameters
+    ----------
+    command : list of str
+        As `run_command` gives it.
+    folders : list of str
+        Made first: a container cannot bind what is not there.
+    receipt, log : path
+        Files to write. Raises as `run`.
+    """
+    for folder in folders:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    run(command, log)
+    write_text(shlex.join(command) + "\n", receipt)
+
+
+def run(command: list[str], log: str) -> None:
+    """Run a command without a shell; what it prints goes to the file `log`.
 
     Raises
     ------
     StudyError
         If the program is not installed or ends with an error; the message has its last lines.
     """
-    for folder in folders:
-        Path(folder).mkdir(parents=True, exist_ok=True)
     with Path(log).open("wb") as file:
         try:
             done = subprocess.run(
@@ -210,6 +227,11 @@ def run(command: list[str], log: str, folders: tuple[str, ...] = ()) -> None:
             f"{command[0]} ended with the error {done.returncode}; its output is in {log}, and "
             f"ends:\n{tail}"
         )
+
+
+def _receipt(of_bids: dict, label: str) -> Path:
+    # beside fMRIPrep's own logs, where derivatives of others have no such file
+    return Path(of_bids["derivatives"], "logs", f"handhold_sub-{label}.txt")
 
 
 def _rooted(section: dict, root: Path, *names: str) -> dict:

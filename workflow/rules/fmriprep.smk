@@ -12,7 +12,7 @@ except StudyError as error:
     raise WorkflowError(str(error)) from None
 
 WAITING = PLAN.waiting if PLAN else ()
-PREPROCESSED = [PLAN.report(label) for label in WAITING]
+PREPROCESSED = [PLAN.receipt(label) for label in WAITING]
 
 
 def explain_waiting(wildcards):
@@ -49,7 +49,7 @@ if WAITING:
             image=ancient(PLAN.image),
             code=code_of("preprocess_subject"),
         output:
-            f"{PLAN.bids['derivatives']}/sub-{{label}}.html",
+            PLAN.receipt("{label}"),
         log:
             f"results/{PLAN.study}/logs/preprocess_subject/{{label}}.txt",
             f"results/{PLAN.study}/logs/preprocess_subject/{{label}}.out.txt",
