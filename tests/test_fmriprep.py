@@ -154,13 +154,13 @@ def test_the_command_of_a_person(raw):
         *("apptainer", "run", "--cleanenv"),
         *("--bind", f"{at}/ds:/data:ro"),
         *("--bind", f"{at}/out:/out"),
-        *("--bind", f"{raw}/work/fmriprep:/work"),
+        *("--bind", f"{raw}/work/fmriprep:/scratch"),
         *("--bind", f"{raw}/license.txt:/license.txt:ro"),
         f"{raw}/work/fmriprep/fmriprep-25.2.5.sif",
         *("/data", "/out", "participant", "--participant-label", "01"),
         *("--task-id", "hands", "--output-spaces", "MNI152NLin2009cAsym:res-2"),
         *("--nprocs", "12", "--omp-nthreads", "8", "--mem", "20000"),
-        *("--work-dir", "/work/sub-01", "--fs-license-file", "/license.txt"),
+        *("--work-dir", "/scratch/sub-01", "--fs-license-file", "/license.txt"),
         *("--stop-on-first-crash", "--notrack", "--ignore", "slicetiming"),
     ]
 

@@ -11,7 +11,7 @@ from handhold.errors import StudyError
 from handhold.io import replacing, write_text
 
 # Where a container's folders are bound; fMRIPrep sees these paths and no others.
-DATA, OUT, WORK, LICENSE = "/data", "/out", "/work", "/license.txt"
+DATA, OUT, WORK, LICENSE = "/data", "/out", "/scratch", "/license.txt"
 # What parts a path from its place in the container, in the options of both engines.
 SEPARATORS = ":,"
 # Threads beyond these do not make a single tool of fMRIPrep faster (its own default).
