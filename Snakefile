@@ -36,7 +36,7 @@ if not WAITING:
 rule all:
     default_target: True
     input:
-        explain_waiting if WAITING else RESULTS,
+        (lambda wildcards: PLAN.refuse()) if WAITING else RESULTS,
 
 
 rule fmriprep:

@@ -95,9 +95,8 @@ def test_people_wait_until_they_are_done(raw):
     (done.parents[1] / "sub-02.html").touch()  # of an attempt that failed
     done.touch()
     assert fmriprep.plan(config).waiting == ("02",)
-    assert (
-        "1 of 2 people wait for fMRIPrep (sub-02)" in fmriprep.plan(config).explanation
-    )
+    with pytest.raises(StudyError, match=r"1 of 2 people wait for fMRIPrep \(sub-02\)"):
+        fmriprep.plan(config).refuse()
     config["bids"]["participant_label"] = ["01"]
     assert fmriprep.plan(config).waiting == ()
 

@@ -45,12 +45,11 @@ class Plan:
         """Return the command that preprocesses one person, as a list: no shell reads it."""
         return run_command(self.bids, self.chosen, self.image, label)
 
-    @property
-    def explanation(self) -> str:
-        """Say why the study cannot be analysed yet."""
+    def refuse(self) -> None:
+        """Refuse an analysis whose images are not there yet, and say who waits."""
         people = ", ".join(f"sub-{label}" for label in self.waiting[:SHOWN])
         more = ", ..." if len(self.waiting) > SHOWN else ""
-        return (
+        raise StudyError(
             f"{len(self.waiting)} of {self.n_people} people wait for fMRIPrep ({people}{more}). "
             "Run `snakemake fmriprep` with this configuration, then this command again. Exclude "
             "with the reason in bids.exclude whom it cannot preprocess; put fmriprep.run to false "

@@ -15,11 +15,6 @@ WAITING = PLAN.waiting if PLAN else ()
 PREPROCESSED = [PLAN.receipt(label) for label in WAITING]
 
 
-def explain_waiting(wildcards):
-    """Refuse an analysis whose images are not there yet."""
-    raise WorkflowError(PLAN.explanation)
-
-
 if WAITING:
 
     if "image" not in PLAN.chosen or PLAN.chosen["engine"] == "docker":
