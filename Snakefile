@@ -15,26 +15,37 @@ if "study" not in config:
 container: "docker://python:3.11-slim"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/sources.smk"
-include: "workflow/rules/glm.smk"
-include: "workflow/rules/regions.smk"
-include: "workflow/rules/receptors.smk"
-include: "workflow/rules/attenuation.smk"
-include: "workflow/rules/correspondence.smk"
-include: "workflow/rules/tracking.smk"
-include: "workflow/rules/specificity.smk"
-include: "workflow/rules/calibration.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/fmriprep.smk"
+
+
+# People who wait for fMRIPrep have no images yet that the analysis could be planned from.
+if not WAITING:
+
+    include: "workflow/rules/common.smk"
+    include: "workflow/rules/sources.smk"
+    include: "workflow/rules/glm.smk"
+    include: "workflow/rules/regions.smk"
+    include: "workflow/rules/receptors.smk"
+    include: "workflow/rules/attenuation.smk"
+    include: "workflow/rules/correspondence.smk"
+    include: "workflow/rules/tracking.smk"
+    include: "workflow/rules/specificity.smk"
+    include: "workflow/rules/calibration.smk"
+    include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        RESULTS,
+        (lambda wildcards: PLAN.refuse()) if WAITING else RESULTS,
 
 
 rule calibrate:
     input:
         rules.join_calibration.output,
         rules.draw_calibration.output,
+
+
+rule fmriprep:
+    input:
+        PREPROCESSED,

@@ -276,7 +276,7 @@ class Line:
         """Average the receptor map over ROIs and parcels."""
         maps = pd.DataFrame(simulate_bids.RECEPTORS[:1])
         maps = maps.assign(
-            path=str(self.folder) + "/" + maps["file"], negative="", sha256=""
+            path=str(self.folder) + "/" + maps["file"], negative="", checksum=""
         )
         with remembering():
             return extract.extract_receptors(

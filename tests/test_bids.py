@@ -675,11 +675,16 @@ def test_a_raw_dataset_alone_is_explained(tmp_path):
     write_raw(tmp_path, "sub-01_task-hands_run-1")
     text = refusal(section(tmp_path))
     assert "(bids.derivatives) does not exist" in text
-    assert "run fMRIPrep on the raw dataset" in text
+    for way in (
+        "(1) if you have fMRIPrep derivatives",
+        "(2) have fMRIPrep run",
+        "(3) fetch",
+    ):
+        assert way in text
     text = refusal(section(tmp_path, derivatives=str(tmp_path)))
     assert "holds 1 subjects and no *_desc-preproc_bold image (1 other" in text
     assert "a raw dataset?" in text
-    assert "run fMRIPrep" in text
+    assert "have fMRIPrep run" in text
 
 
 def test_the_folder_above_or_an_empty_one_is_explained(tmp_path):

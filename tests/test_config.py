@@ -63,6 +63,7 @@ BIDS = {
         ],
         "condition": {"column": "hand"},
     },
+    "fmriprep": {},
     "glm": {},
     "confounds": {},
 }
@@ -79,7 +80,7 @@ def study_of(path):
     section = re.split(r"[.\[]", path)[0]
     if path.startswith(("ratings.events", "events.rating")):
         return RATED
-    if section in ("bids", "events", "glm", "confounds"):
+    if section in ("bids", "fmriprep", "events", "glm", "confounds"):
         return BIDS
     return SIMULATED if section == "simulate" else STUDY
 

@@ -214,7 +214,7 @@ def receptor(path, **columns):
         "path": str(path),
         "background": "0.256",
         "negative": "refuse",
-        "sha256": "",
+        "checksum": "",
     } | columns
 
 
@@ -307,18 +307,25 @@ def test_a_background_of_nan_is_no_floor(binding, clouds, masks, tmp_path):
     assert not parcels["floored"].any()
 
 
-def test_a_file_that_is_not_the_registered_one_is_refused(binding, clouds):
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_file_that_is_not_the_registered_one_is_refused(binding, clouds, algorithm):
     path = binding[1][0]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    rows = pd.DataFrame([receptor(path, sha256=digest)])
+    digest = hashlib.new(algorithm, path.read_bytes()).hexdigest()
+    rows = pd.DataFrame([receptor(path, checksum=f"{algorithm}:{digest}")])
     extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(StudyError) as caught:
         extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
-    for part in ("MOR", "receptors.table", str(path), "SHA-256", "row of its own"):
+    for part in ("MOR", "receptors.table", str(path), algorithm, "row of its own"):
         assert part in str(caught.value)
+
+
+def test_a_checksum_of_no_known_kind_is_not_passed_over(binding, clouds):
+    rows = pd.DataFrame([receptor(binding[1][0], checksum="00" * 32)])
+    with pytest.raises(StudyError, match="does not begin with sha256: or md5:"):
+        extract_receptors(rows, clouds, DEFINITIONS, 0.5, "missing")
 
 
 def test_an_undeclared_background_is_named_with_its_map(binding, clouds):

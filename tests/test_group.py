@@ -57,7 +57,7 @@ def receptor(tmp_path, rng):
     path = tmp_path / "mu.nii.gz"
     write_image(path, np.nan_to_num(values), GRID)
     row = {"receptor": "mu", "path": str(path), "background": "constant"}
-    return {**row, "negative": "", "sha256": ""}, values
+    return {**row, "negative": "", "checksum": ""}, values
 
 
 def draw_cells(rng, n_subjects=4):

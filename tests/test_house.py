@@ -140,6 +140,7 @@ LAYERS = {
     # Files, figures, pages.
     "edge": {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
+        *("fmriprep", "registries"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),

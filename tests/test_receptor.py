@@ -177,7 +177,9 @@ def test_the_mask_does_not_depend_on_the_value_of_the_background(seed, backgroun
 
 def registered():
     with REGISTRY.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        # the size of a file stands in the table where the file was read
+        return [row for row in rows if row["bytes"] != "n/a"]
 
 
 @pytest.mark.parametrize("row", registered(), ids=lambda row: row["receptor"])

@@ -3,12 +3,18 @@
 import csv
 import hashlib
 import re
+import unicodedata
 from importlib.resources import files
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+
+from handhold import atlases, registries
+from handhold.errors import StudyError
+from handhold.provenance import study_facts
 
 ATLASES = Path(__file__).parents[1] / "atlases"
 DOI = re.compile(r"10\.\d{4,9}/\S+")
@@ -23,6 +29,13 @@ def read(name):
 
 RECEPTORS, PARCELLATIONS, ROIS = map(read, ("receptors.tsv", "atlases.tsv", "rois.tsv"))
 BY_NAME = {row["name"]: row for row in PARCELLATIONS}
+# Files that were read when their row was written: what the row says of them was measured.
+READ = [row for row in RECEPTORS if row["bytes"] != "n/a"]
+HELD = {
+    row["name"]
+    for row in PARCELLATIONS
+    if row["bytes"] != "n/a" or row["image"].startswith("package:")
+}
 
 
 def locate(path, data_root):
@@ -60,11 +73,53 @@ def test_every_row_is_complete(name):
 
 
 @pytest.mark.parametrize(
+    ("registry", "rows"), [("receptors", RECEPTORS), ("atlases", PARCELLATIONS)]
+)
+def test_every_column_is_described_and_every_cell_fits(registry, rows):
+    known = registries.columns(registry)
+    assert list(rows[0]) == list(known)
+    assert all(entry["description"].strip() for entry in known.values())
+    table = pd.DataFrame(rows).replace("n/a", "")
+    registries.require_valid(table, registry, registry)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("kind", "mrna"),
+        ("kind", "PET, mRNA"),
+        (
+            "checksum",
+            "5f0e06a9079f8dd5b27ac0243f050cea60e1c45452657db343a58abea7142cc8",
+        ),
+        ("checksum", "md5:5f0e"),
+        ("background", "zero"),
+        ("negative", "maybe"),
+        ("url", "file:///map.nii"),
+        ("n", "0"),
+        ("receptor", "../MOR"),
+        ("file", ""),
+        ("licence", ""),
+    ],
+)
+def test_a_cell_that_would_be_misread_is_refused(column, cell):
+    table = pd.DataFrame([{**RECEPTORS[0], column: cell}, RECEPTORS[1]])
+    with pytest.raises(StudyError) as caught:
+        registries.require_valid(table, "receptors", "mine.tsv (receptors.table)")
+    text = str(caught.value)
+    assert "mine.tsv (receptors.table): 1 cells cannot be read" in text
+    assert f"{column} is {cell!r}; " in text
+    # what the column is not needed for may be left out
+    few = ["receptor", "label", "unit", "file", "background", "citation", "licence"]
+    registries.require_valid(pd.DataFrame(RECEPTORS)[few], "receptors", "mine.tsv")
+
+
+@pytest.mark.parametrize(
     ("rows", "key"),
     [
         (RECEPTORS, ("receptor",)),
         (RECEPTORS, ("file",)),
-        (RECEPTORS, ("sha256",)),
+        (READ, ("checksum",)),
         (PARCELLATIONS, ("name",)),
         (ROIS, ("definition", "region")),
         (ROIS, ("definition", "labels", "where")),
@@ -81,23 +136,190 @@ def test_a_map_or_atlas_names_its_paper(row):
     assert all(DOI.fullmatch(doi) for doi in row["doi"].split("; "))
 
 
-@pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
-def test_a_receptor_key_is_safe_in_a_file_name(row):
-    assert re.fullmatch(r"\w+", row["receptor"], flags=re.ASCII)
-    assert int(row["n"]) > 0
-    assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"])
-    number = re.fullmatch(r"-?\d+(\.\d+)?", row["background"])
-    assert number or row["background"] in ("constant", "nan")
-    assert row["negative"] in ("refuse", "keep")
+def folded(text):
+    """Letters and digits, lower case, accents off: authors as names of maps have them."""
+    plain = unicodedata.normalize("NFKD", text.replace("ø", "o"))
+    return "".join(c for c in plain.lower() if c.isascii() and c.isalnum())
 
 
 @pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
-def test_a_receptor_file_is_the_one_that_was_registered(row, shared_data):
-    path = shared_data / row["file"]
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"]
+def test_the_name_of_a_map_is_its_paper(row):
+    _, author, *copy = row["receptor"].split("_")
+    assert copy in ([], ["osf"])
+    name, year = re.fullmatch(r"([a-z]+)(\d{4})?", author).groups()
+    if year:
+        first = re.split(r" et al\.|,| \(", row["citation"])[0]
+        assert (folded(first), f"({year})" in row["citation"]) == (name, True)
+    else:  # unpublished, or a paper on another map: the note or the citation says whose it is
+        assert name in folded(row["citation"])
+
+
+# A molecule goes by several words; each begins the names of its maps.
+MOLECULES = {
+    "MOR": "mu-opioid receptor",
+    "KOR": "kappa-opioid receptor",
+    "D1": "dopamine D1",
+    "D2": "dopamine D2 and D3",
+    "DAT": "dopamine transporter",
+    "FDOPA": "dopamine synthesis",
+    "5HT1a": "serotonin 1A",
+    "5HT1b": "serotonin 1B",
+    "5HT2a": "serotonin 2A",
+    "5HT4": "serotonin 4",
+    "5HT6": "serotonin 6",
+    "5HTT": "serotonin transporter",
+    "GABAa": "GABA-A receptor, benzodiazepine site",
+    "GABAa5": "GABA-A receptor, alpha-5",
+    "NAT": "noradrenaline transporter",
+    "A4B2": "nicotinic acetylcholine receptor, alpha-4 beta-2",
+    "M1": "muscarinic acetylcholine receptor M1",
+    "VAChT": "vesicular acetylcholine transporter",
+    "CB1": "cannabinoid 1",
+    "NMDA": "NMDA receptor",
+    "mGluR5": "metabotropic glutamate receptor 5",
+    "H3": "histamine 3",
+    "OXTR": "oxytocin receptor",
+}
 
 
 @pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
+def test_the_name_of_a_map_is_its_molecule(row):
+    molecule = row["receptor"].partition("_")[0]
+    assert row["target"].startswith(MOLECULES[molecule])
+    others = {m for m, target in MOLECULES.items() if row["target"].startswith(target)}
+    assert others == {molecule}
+
+
+def test_every_system_of_the_panel_is_there():
+    assert {row["receptor"].partition("_")[0] for row in RECEPTORS} == set(MOLECULES)
+
+
+QUANTITIES = ("BP_ND", "V_T", "SUVR", "B_max (pmol/mL)")
+
+
+@pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
+def test_unit_tracer_and_kind_agree(row):
+    assert row["kind"] in ("PET", "SPECT", "mRNA")
+    if row["kind"] == "mRNA":
+        assert row["tracer"] == "n/a"
+        assert "mRNA" in row["unit"]
+        assert "mRNA" in row["label"]
+        return
+    isotopes = {"PET": ("[11C]", "[18F]"), "SPECT": ("[123I]",)}[row["kind"]]
+    assert row["tracer"].startswith(isotopes)
+    assert row["unit"] in QUANTITIES or row["unit"].startswith("a.u. (rescaled")
+    # a volume of distribution is not a binding potential, and its row says so
+    assert (row["unit"] == "V_T") == ("not BP_ND" in row["note"])
+
+
+def test_one_tracer_has_one_molecule():
+    pairs = {(row["tracer"], row["target"]) for row in RECEPTORS}
+    assert len({tracer for tracer, _ in pairs}) == len(pairs)
+
+
+@pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
+def test_the_name_of_a_file_agrees_with_its_row(row):
+    """Collections write tracer, author, number of people or resolution into the name."""
+    found = re.fullmatch(
+        r"pet/source-([a-z]+)(\d*)_desc-(\w+)_space-MNI152_res-[123]mm_feature.nii.gz",
+        row["file"],
+    )
+    if found:
+        author, year, tracer = found.groups()
+        own = row["receptor"].split("_")[1]
+        # where the collection writes it otherwise, the row says how the file is named
+        assert own == author + year or f"is named {author + year}" in row["note"]
+        assert tracer in folded(row["tracer"])
+        assert row["url"].startswith("https://files.osf.io/v1/resources/4mw3a/")
+    people = re.search(r"_(?:hc(\d+)|(\d+)hc)_", row["file"])
+    assert bool(people) == (row in READ)
+    if people:
+        assert row["n"] in people.groups()
+        assert row["url"].endswith(row["file"].removeprefix("pet/"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *((row["url"], row["bytes"], row["checksum"]) for row in RECEPTORS),
+        *((row["url"], row["bytes"], row["checksum"]) for row in PARCELLATIONS),
+        *(
+            (row["labels_url"], row["labels_bytes"], row["labels_checksum"])
+            for row in PARCELLATIONS
+        ),
+    ],
+)
+def test_a_file_whose_size_is_known_has_a_checksum(row):
+    url, n_bytes, checksum = row
+    assert url == "n/a" or url.startswith("https://")
+    assert n_bytes == "n/a" or checksum != "n/a"
+
+
+def test_addresses_and_checksums_are_not_those_of_another_row():
+    for key in ("url", "checksum"):
+        given = [row[key] for row in RECEPTORS if row[key] != "n/a"]
+        assert len(set(given)) == len(given)
+
+
+def test_every_binding_map_can_be_fetched_and_checked():
+    for row in RECEPTORS:
+        expected = row["kind"] != "mRNA"
+        assert (row["url"] != "n/a") == (row["checksum"] != "n/a") == expected
+
+
+def test_the_maps_of_the_hypothesis_are_the_published_files():
+    """OSF identifiers and checksums, written down apart from the table that is tested."""
+    given = {
+        "MOR_kantonen2020_osf": (
+            "6196ca9a1088a703e9bce6b5",
+            "3bceb339f11b6b259509fdbf76d97db5",
+            "204",
+        ),
+        "MOR_turtonen2021": (
+            "6196cadc1088a703e8bce0f4",
+            "4041b17d30bad447baa6382d977fb7bd",
+            "39",
+        ),
+        "KOR_vijay2018": (
+            "6566590ea7a4834be871422b",
+            "209455eb30f2328a96bf2719bd5e4654",
+            "28",
+        ),
+    }
+    rows = {row["receptor"]: row for row in RECEPTORS}
+    for name, (identifier, md5, n) in given.items():
+        assert rows[name]["url"].rpartition("/")[2] == identifier
+        assert rows[name]["checksum"] == f"md5:{md5}"
+        assert rows[name]["n"] == n
+    assert rows["KOR_vijay2018"]["unit"] == "V_T"
+
+
+def digest(path, checksum):
+    algorithm = checksum.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, path.read_bytes()).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *((row["file"], row["bytes"], row["checksum"]) for row in READ),
+        *(
+            (row[kind], row[f"{prefix}bytes"], row[f"{prefix}checksum"])
+            for row in PARCELLATIONS
+            if row["bytes"] != "n/a"
+            for kind, prefix in (("image", ""), ("labels", "labels_"))
+        ),
+    ],
+    ids=lambda row: row[0],
+)
+def test_a_file_is_the_one_that_was_registered(row, shared_data):
+    file, n_bytes, checksum = row
+    path = shared_data / file
+    assert path.stat().st_size == int(n_bytes)
+    assert digest(path, checksum) == checksum
+
+
+@pytest.mark.parametrize("row", READ, ids=lambda row: row["receptor"])
 def test_the_stated_background_and_unit_hold_in_the_file(row, shared_data):
     values = np.asarray(nib.load(shared_data / row["file"]).dataobj, dtype=float)
     outside = values.flat[0]
@@ -115,9 +337,23 @@ def test_the_stated_background_and_unit_hold_in_the_file(row, shared_data):
     assert ("minimum 0" in row["unit"]) == shifted
 
 
-def test_every_registered_map_is_in_the_folder_and_back(shared_data):
+def test_every_map_that_was_read_is_in_the_folder_and_back(shared_data):
     there = {f"pet/{path.name}" for path in (shared_data / "pet").glob("*.nii*")}
-    assert there == {row["file"] for row in RECEPTORS}
+    assert there == {row["file"] for row in READ}
+
+
+def test_the_page_cites_every_map_and_says_which_is_no_protein(tmp_path):
+    (tmp_path / "inputs.tsv").write_text("path\tsha256\n")
+    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "versions.json").write_text("{}")
+    study = {"study": "s", "title": "t", "source": "maps", "unit": "u"}
+    facts = study_facts(study, RECEPTORS, [], tmp_path)
+    assert facts["expression_maps"] == ["oxytocin receptor (OXTR) mRNA"]
+    for row, entry in zip(RECEPTORS, facts["citations"], strict=True):
+        assert entry["licence"] == row["licence"]
+        assert entry["citation"] == f"{row['citation']}; doi {row['doi']}"
+        assert row["unit"] in entry["what"]
+        assert ("mRNA and not protein" in entry["what"]) == (row["kind"] == "mRNA")
 
 
 # Counts from the papers: cortex and subcortex areas of each parcellation.
@@ -127,6 +363,7 @@ PARCELS = {
     "schaefer100_tian_s2_nlin2009casym": (100, 32),
     "schaefer400_tian_s2_nlin2009casym": (400, 32),
     "schaefer200": (200, 0),
+    "schaefer400": (400, 0),
     "tian_s2_nlin6asym": (0, 32),
     "tian_s2_nlin2009casym": (0, 32),
 }
@@ -149,7 +386,7 @@ def test_every_atlas_with_a_structure_rule_has_a_known_count():
     assert ruled == set(PARCELS)
 
 
-@pytest.mark.parametrize("name", PARCELS)
+@pytest.mark.parametrize("name", sorted(HELD & set(PARCELS)))
 def test_the_structure_rule_tells_cortex_from_subcortex(name, request):
     atlas = BY_NAME[name]
     packaged = atlas["labels"].startswith("package:")
@@ -164,7 +401,7 @@ def test_the_structure_rule_tells_cortex_from_subcortex(name, request):
 RETIRED = {35, 36, 81, 82}
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", sorted(HELD))
 def test_an_atlas_image_agrees_with_its_table(name, request):
     atlas = BY_NAME[name]
     assert atlas["kind"] in ("labels", "probabilistic", "mask")
@@ -179,7 +416,30 @@ def test_an_atlas_image_agrees_with_its_table(name, request):
     assert values - {0} == set(labels) - {0} - (RETIRED if name == "aal3" else set())
 
 
-@pytest.mark.parametrize("definition", sorted({row["definition"] for row in ROIS}))
+def test_the_two_harvard_oxford_definitions_are_the_same_regions():
+    """One reads a file that holds cortex and subcortex, the other FSL's two files."""
+    own = [
+        [
+            {**row, "definition": "", "atlas": ""}
+            for row in ROIS
+            if row["definition"] == d
+        ]
+        for d in ("harvard_oxford", "harvard_oxford_fsl")
+    ]
+    assert own[0] == own[1]
+    half = {
+        row["region"]: row["atlas"].rpartition("_")[2]
+        for row in ROIS
+        if row["definition"] == "harvard_oxford_fsl" and row["hemisphere"] == "both"
+    }
+    subcortical = {name for name, atlas in half.items() if atlas == "subcortical"}
+    assert subcortical == {"striatum", "caudate", "putamen", "accumbens"}
+
+
+@pytest.mark.parametrize(
+    "definition",
+    sorted({row["definition"] for row in ROIS if row["atlas"] in HELD}),
+)
 def test_every_label_of_a_region_is_in_its_atlas(definition, request):
     rows = [row for row in ROIS if row["definition"] == definition]
     for row in rows:
@@ -222,3 +482,75 @@ def test_the_hypothesis_is_four_bilateral_regions(definition):
 @pytest.mark.parametrize("row", ROIS, ids=lambda row: row["region"])
 def test_a_plane_is_written_in_the_one_form_there_is(row):
     assert re.fullmatch(r"([xyz] (<|<=|>|>=) -?\d+(\.\d+)?)?", row["where"])
+
+
+# --- Forms of atlases that are fetched -----------------------------------------------------
+
+FSL_XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
+<atlas version="1.0">
+  <header><name>Harvard-Oxford Cortical (Lateralized)</name><type>Probabilistic</type></header>
+  <data>
+<label index="0" x="68" y="89" z="33">Left Frontal Pole</label>
+<label index="1" x="24" y="89" z="33">Right Juxtapositional Lobule (formerly S&amp;M)</label>
+  </data>
+</atlas>
+"""
+
+
+def fetched(tmp_path, values, **columns):
+    """Write a 4D atlas of two volumes with FSL's label table, and read its registry row."""
+    image = nib.Nifti1Image(np.asarray(values, np.float32), np.diag([2.0, 2, 2, 1]))
+    image.header.set_xyzt_units("mm")
+    image.set_sform(np.diag([2.0, 2, 2, 1]), code=4)
+    nib.save(image, tmp_path / "prob.nii.gz")
+    (tmp_path / "labels.xml").write_text(FSL_XML, encoding="utf-8")
+    row = {
+        **BY_NAME["harvard_oxford_cortical"],
+        "image": "prob.nii.gz",
+        "labels": "labels.xml",
+        **columns,
+    }
+    table = tmp_path / "atlases.tsv"
+    table.write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+    return atlases.read_atlases(table, tmp_path)
+
+
+def frontal_pole(atlas, **columns):
+    row = {
+        "definition": "d",
+        "region": "pole",
+        "hemisphere": "left",
+        "role": "hypothesised",
+        "atlas": "harvard_oxford_cortical",
+        "labels": "Left_Frontal_Pole",
+        "where": "",
+        "threshold": "25",
+        "source": "s",
+    }
+    return atlases.roi_clouds(pd.DataFrame([row | columns]), atlas)
+
+
+def test_the_labels_of_fsl_are_read_from_its_xml(tmp_path):
+    atlas = fetched(tmp_path, np.zeros((2, 2, 2, 2)))["harvard_oxford_cortical"]
+    assert atlases.read_label_names(atlas) == {
+        0: "Left_Frontal_Pole",
+        1: "Right_Juxtapositional_Lobule_(formerly_S&M)",
+    }
+
+
+@pytest.mark.parametrize("certain", ["1", "100"])
+def test_a_threshold_is_in_percent_whatever_the_atlas_holds(tmp_path, certain):
+    proportions = np.zeros((4, 1, 1, 2))
+    proportions[:, 0, 0, 0] = [0.1, 0.24, 0.26, 1.0]
+    values = proportions * float(certain)
+    found = frontal_pole(fetched(tmp_path, values, certain=certain))
+    # two voxels of 2 mm are at 25 % or above
+    assert found["d", "pole"].volume.tolist() == [16]
+
+
+def test_percent_is_not_taken_for_proportions(tmp_path):
+    values = np.full((2, 2, 2, 2), 60.0)
+    with pytest.raises(StudyError, match=r"up to 60.*says that 1 is certainty"):
+        frontal_pole(fetched(tmp_path, values, certain="1"))
+    with pytest.raises(StudyError, match="harvard_oxford_cortical: certain is '2'"):
+        fetched(tmp_path, values, certain="2")

@@ -305,6 +305,12 @@ def test_a_simulated_study_says_so(rng, simulated):
     assert "Modelled, not measured: mu-opioid model" in modelled
 
 
+def test_a_map_of_gene_expression_is_no_map_of_receptors(rng):
+    assert "mRNA, not protein" not in render(results(rng))
+    text = render(results(rng), expression_maps=["oxytocin receptor mRNA"])
+    assert "mRNA, not protein: oxytocin receptor mRNA." in text
+
+
 def test_each_table_names_its_file(rng):
     found = results(rng)
     links = {link["href"] for link in Page(render(found)).all("a")}

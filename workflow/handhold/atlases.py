@@ -1,5 +1,6 @@
 """Atlas registries at the edge: rows of text become clouds of points."""
 
+import html
 import importlib.util
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from handhold import images, regions
 from handhold.errors import StudyError
 from handhold.io import read_table
 from handhold.regions import Cloud
+from handhold.registries import require_valid
 
 ATLAS_COLUMNS = (
     "name",
@@ -25,6 +27,8 @@ ATLAS_COLUMNS = (
     "structure_rule",
     "citation",
 )
+# Probabilities that were resampled overshoot certainty by a little.
+TOLERANCE = 1.05
 ROI_COLUMNS = (
     "definition",
     "region",
@@ -38,7 +42,11 @@ ROI_COLUMNS = (
 
 @dataclass(frozen=True)
 class Atlas:
-    """One row of the atlas registry, with its paths resolved."""
+    """One row of the atlas registry, with its paths resolved.
+
+    `certain` is the value of a probabilistic image that stands for certainty: 100 where it holds
+    percent, 1 where it holds proportions.
+    """
 
     name: str
     kind: str
@@ -49,6 +57,7 @@ class Atlas:
     citation: str
     space: str = "n/a"
     licence: str = "n/a"
+    certain: float = 100.0
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
@@ -66,6 +75,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             f"{path} (regions.atlases) has {', '.join(repeated)} in several rows; which one is "
             "meant cannot be known. Rename or remove one."
         )
+    require_valid(table, "atlases", f"{path} (regions.atlases)")
     return {
         row["name"]: Atlas(
             row["name"],
@@ -77,6 +87,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row["citation"],
             row.get("space") or "n/a",
             row.get("licence") or "n/a",
+            float(row.get("certain") or 100),
         )
         for row in table.fillna("").to_dict("records")
     }
@@ -186,7 +197,7 @@ def read_label_names(atlas: Atlas) -> dict[int, str]:
 
     Formats: `id_name` (code and name, white space between), `csv` (columns index, name),
     `lut_pairs` (a line with the name, then one with code and colour), `names` (one name per
-    line, codes from 1).
+    line, codes from 1), `fsl_xml` (of FSL, as nilearn fetches it; blanks become underscores).
     """
     if atlas.labels_format not in _PAIRS:
         raise StudyError(
@@ -373,8 +384,9 @@ def probabilistic_parts(rows: pd.DataFrame, atlas: Atlas):
     )
     where = f"atlas {atlas.name}"
     volumes, grid = images.read_probabilities(atlas.image, wanted, where)
+    percent = {code: _in_percent(values, atlas) for code, values in volumes.items()}
     for index, row in rows.iterrows():
-        chosen = [volumes[code] for code in _codes(row, codes, atlas)]
+        chosen = [percent[code] for code in _codes(row, codes, atlas)]
         if row["threshold"] == "weights":
             probability = np.clip(np.sum(chosen, axis=0, dtype=float) / 100, 0, 1)
         else:
@@ -418,12 +430,29 @@ def _lut_pairs(lines: list[str]) -> list[tuple[int, str]]:
     return pairs
 
 
+def _fsl_xml(lines: list[str]) -> list[tuple[str, str]]:
+    """Pair the index of each label of FSL's XML with its name."""
+    found = re.findall(r'<label index="(\d+)"[^>]*>([^<]*)<', "\n".join(lines))
+    return [(code, "_".join(html.unescape(name).split())) for code, name in found]
+
+
+def _in_percent(values: NDArray, atlas: Atlas) -> NDArray:
+    highest = np.nanmax(values)
+    if highest > atlas.certain * TOLERANCE:
+        raise StudyError(
+            f"atlas {atlas.name}: {atlas.image} holds probabilities up to {highest:g}, and the "
+            f"column certain of regions.atlases says that {atlas.certain:g} is certainty."
+        )
+    return values if atlas.certain == 100 else values * (100 / atlas.certain)
+
+
 # Pairs of code and name from the lines of a label table, by labels_format.
 _PAIRS = {
     "id_name": lambda lines: [line.split()[:2] for line in lines],
     "csv": lambda lines: [line.split(",", 1) for line in lines[1:]],
     "lut_pairs": _lut_pairs,
     "names": lambda lines: list(enumerate(lines, start=1)),
+    "fsl_xml": _fsl_xml,
 }
 _PARTS = {
     "labels": label_parts,

@@ -122,6 +122,29 @@ def _require_runs(idle: list[str], bids: dict) -> None:
         )
 
 
+def list_people(bids: dict) -> list[str]:
+    """List whom a study wants that has a run of the task in the raw dataset.
+
+    Parameters
+    ----------
+    bids : dict
+        The section `bids` of the configuration, with full paths; the derivatives need not be
+        there.
+
+    Raises
+    ------
+    StudyError
+        If the dataset, the task or a person of the configuration is not there.
+    """
+    raw = _walk(bids["dataset"], "bids.dataset")
+    _require_label("bids.task", bids["task"], raw.files, "task")
+    wanted = _of_task(raw.files, bids)
+    none = _Tree(Path(bids["derivatives"]), [], {None: []})
+    chosen, _ = _choose_people(raw, none, wanted, bids)
+    able = {file.subject for file in wanted if file.suffix == "bold"}
+    return [subject for subject in chosen if subject in able]
+
+
 def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.DataFrame:
     """List the runs of a task in a raw tree, preprocessed or not.
 
@@ -366,8 +389,12 @@ def _explain_derivatives(root: Path) -> str:
     if deeper:
         return f"Did you mean {' or '.join(deeper)}?"
     return (
-        "handhold starts from preprocessed BOLD: run fMRIPrep on the raw dataset (the space of "
-        "bids.space among its --output-spaces), and give the folder that holds its sub-* folders."
+        "handhold starts from preprocessed BOLD, and there are three ways to it: (1) if you have "
+        "fMRIPrep derivatives, give the folder that holds their sub-* folders in bids.derivatives; "
+        "(2) have fMRIPrep run: put fmriprep.run to true, give fmriprep.license_file, and run "
+        "`snakemake fmriprep` (hours per person, in a container; bids.space is among its "
+        "--output-spaces); (3) fetch derivatives that others made of the same dataset, in "
+        "bids.space, where they are published (OpenNeuroDerivatives holds some of OpenNeuro's)."
     )
 
 

@@ -12,6 +12,8 @@ from handhold.regions import Cloud, Means, Weights, average, weigh
 from handhold.sources import FILES
 
 CELL = ["condition", "cue", "contrast", "run"]
+# Which a registered checksum may be, as it begins: collections publish the one or the other.
+CHECKSUMS = ("sha256", "md5")
 
 
 class Reader:
@@ -132,7 +134,7 @@ def extract_receptors(
     Parameters
     ----------
     maps : DataFrame
-        Columns receptor, path, background, negative, sha256.
+        Columns receptor, path, background, negative, checksum.
     clouds : dict of str to Cloud
         `rois` and `parcels`.
     definitions : DataFrame
@@ -213,7 +215,7 @@ def measure_grey_matter(parcels: Cloud) -> pd.DataFrame:
 def read_receptor(row: dict) -> tuple[Volume, NDArray]:
     """Read a receptor map: as it is, and NaN outside the brain.
 
-    `row` has receptor, path, background, negative and sha256; raises as `extract_receptors`.
+    `row` has receptor, path, background, negative and checksum; raises as `extract_receptors`.
     """
     where = f"receptor map {row['receptor']} (receptors.table)"
     _require_registered(row, where)
@@ -248,9 +250,18 @@ def bind(
 
 
 def _require_registered(row: dict, where: str) -> None:
-    if row["sha256"] and checksum(row["path"]) != row["sha256"]:
+    if not row["checksum"]:
+        return
+    algorithm, _, registered = row["checksum"].partition(":")
+    if algorithm not in CHECKSUMS:
         raise StudyError(
-            f"{where}: {row['path']} is not the registered file (its SHA-256 differs), so that "
+            f"{where}: the checksum {row['checksum']!r} does not begin with "
+            f"{' or '.join(f'{name}:' for name in CHECKSUMS)} (column checksum of "
+            "receptors.table)."
+        )
+    if checksum(row["path"], algorithm) != registered.lower():
+        raise StudyError(
+            f"{where}: {row['path']} is not the registered file (its {algorithm} differs), so that "
             "unit, background and citation may not be its own. Fetch the file that the registry "
             "names, or give your map a row of its own."
         )

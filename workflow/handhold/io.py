@@ -211,10 +211,10 @@ def replacing(path: str | Path):
         temporary.unlink(missing_ok=True)
 
 
-def checksum(path: str | Path) -> str:
-    """Return the SHA-256 of a file."""
+def checksum(path: str | Path, algorithm: str = "sha256") -> str:
+    """Return the checksum of a file, SHA-256 where nothing else is asked for."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _meaning(entry: dict) -> dict:

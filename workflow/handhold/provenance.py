@@ -8,6 +8,8 @@ import pandas as pd
 
 from handhold.io import checksum, read_json
 
+# In the column kind of the receptor table: a map of a gene's expression.
+EXPRESSION = "mRNA"
 PACKAGES = (
     "handhold",
     "snakemake",
@@ -80,11 +82,12 @@ def study_facts(
         "inputs": inputs[["path", "sha256"]].to_dict("records"),
         "simulated": simulated,
         "modelled_maps": [row["label"] for row in maps] if simulated else [],
+        "expression_maps": [row["label"] for row in maps if row["kind"] == EXPRESSION],
         "citations": [
             *atlases,
             *(
                 {
-                    "what": f"receptor map {row['receptor']} ({row['label']}; {row['unit']})",
+                    "what": _name_map(row),
                     "citation": f"{row['citation']}; doi {row['doi']}",
                     "licence": row["licence"],
                 }
@@ -92,6 +95,13 @@ def study_facts(
             ),
         ],
     }
+
+
+def _name_map(row: dict) -> str:
+    kind = "receptor map"
+    if row["kind"] == EXPRESSION:
+        kind = "map of gene expression, mRNA and not protein,"
+    return f"{kind} {row['receptor']} ({row['label']}; {row['unit']})"
 
 
 def _portable(path: str) -> str:

@@ -219,8 +219,9 @@ def render(
         title (str) and, where known: study, source, unit, act (str; what is to lower the
         response), no_trials (str, why trials were not followed within people), config (str,
         resolved YAML), simulated and
-        contrast_only (bool), modelled_maps (list of names), versions (name to version), inputs
-        (list of {path, sha256}), citations (list of {what, citation, licence}).
+        contrast_only (bool), modelled_maps and expression_maps (lists of names), versions
+        (name to version), inputs (list of {path, sha256}), citations (list of {what, citation,
+        licence}).
     results : mapping of str to DataFrame
         Results tables under their path without '.tsv' ('tests/attenuation'), as
         read, of type str or mixed. One that is not given is not shown.
@@ -284,6 +285,7 @@ _STUDY = {
     "contrast_only": False,
     "modelled_maps": [],
     "no_trials": "",
+    "expression_maps": [],
 }
 
 

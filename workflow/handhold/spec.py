@@ -15,9 +15,9 @@ SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
 # What a study of each source makes no use of: refused where given, absent once resolved.
 IDLE = {
-    "simulated": ("maps", "ratings", "unit", "bids", "events"),
+    "simulated": ("maps", "ratings", "unit", "bids", "events", "fmriprep"),
     "bids": ("maps", "simulate", "unit"),
-    "maps": ("simulate", "bids", "events", "glm", "confounds"),
+    "maps": ("simulate", "bids", "events", "glm", "confounds", "fmriprep"),
 }
 # What a study of each source cannot do without, though other studies can.
 NEEDED = {"simulated": (), "bids": ("bids", "events"), "maps": ("maps", "unit")}
@@ -205,6 +205,10 @@ def _contradictions(config: dict) -> list[str]:
         for name in config.get("ratings", {}).get("relief", {})
         if name not in names
     ]
+    if config["fmriprep"]["run"] and "license_file" not in config["fmriprep"]:
+        faults.append(
+            "fmriprep.run needs fmriprep.license_file, a licence of FreeSurfer (free)"
+        )
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
     regions, n_voxel = config["regions"], config["nulls"]["n_voxel"]

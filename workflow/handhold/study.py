@@ -23,6 +23,7 @@ from handhold import (
 from handhold.errors import StudyError
 from handhold.io import COLUMNS, read_table
 from handhold.joint import MOST_MAPS
+from handhold.registries import require_valid
 from handhold.runs import name_run
 
 PACKAGE = Path(__file__).parent
@@ -39,7 +40,8 @@ RECEPTOR_COLUMNS = (
     "file",
     "background",
     "negative",
-    "sha256",
+    "kind",
+    "checksum",
     "citation",
     "doi",
     "licence",
@@ -564,7 +566,7 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
     else:
         table = read_table(chosen["table"], "receptors.table").fillna("")
         root = Path(config["data_root"])
-    for column in ("negative", "sha256", "doi"):
+    for column in ("negative", "kind", "checksum", "doi"):
         if column not in table:
             table[column] = ""
     absent = [column for column in RECEPTOR_COLUMNS if column not in table]
@@ -590,7 +592,10 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
         raise StudyError(
             f"{chosen['table']} (receptors.table) repeats {', '.join(repeated)}."
         )
-    rows = table.set_index("receptor").loc[names].reset_index()[list(RECEPTOR_COLUMNS)]
+    rows = table.set_index("receptor").loc[names].reset_index()
+    if config["source"] != "simulated":
+        require_valid(rows, "receptors", f"{chosen['table']} (receptors.table)")
+    rows = rows[list(RECEPTOR_COLUMNS)]
     return rows.assign(path=[str(root / file) for file in rows["file"]])
 
 

@@ -44,7 +44,7 @@ rule average_images:
         names=group_names(OUT, CONFIG["contrasts"]),
         facts={"Units": CONFIG["unit"], "Study": CONFIG["study"]},
         receptor=STUDY.receptors[
-            ["receptor", "path", "background", "negative", "sha256"]
+            ["receptor", "path", "background", "negative", "checksum"]
         ]
         .iloc[0]
         .to_dict(),

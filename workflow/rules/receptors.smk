@@ -16,7 +16,7 @@ rule read_receptors:
         f"{OUT}/logs/read_receptors.txt",
     params:
         maps=STUDY.receptors[
-            ["receptor", "path", "background", "negative", "sha256"]
+            ["receptor", "path", "background", "negative", "checksum"]
         ].to_dict("list"),
         min_coverage=CONFIG["regions"]["min_coverage"],
         low_coverage=CONFIG["receptors"]["low_coverage"],

@@ -1,0 +1,60 @@
+"""The tables of atlases and maps: what their columns may hold, checked where a study reads them."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from handhold.errors import StudyError
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "registries.yaml"
+# Cells that a message lists one by one.
+SHOWN = 10
+
+
+def columns(registry: str) -> dict[str, dict]:
+    """Return the columns of a registry (`receptors` or `atlases`) with their entries."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))[registry]
+
+
+def require_valid(rows: pd.DataFrame, registry: str, where: str) -> None:
+    """Refuse cells that do not say what their column is for.
+
+    A table of one's own may lack columns that are not needed; what it has is read.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Text; blank or missing where nothing is known.
+    registry : str
+        `receptors` or `atlases`; the first column names the row.
+    where : str
+        Path and configuration key of the table, for the error.
+
+    Raises
+    ------
+    StudyError
+        With every such cell.
+    """
+    known = columns(registry)
+    name = next(iter(known))
+    faults = [
+        f"{row[name]}: {column} is {row[column]!r}; {entry['description']}"
+        for row in rows.fillna("").to_dict("records")
+        for column, entry in known.items()
+        if column in row and not _fits(row[column], entry)
+    ]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults[:SHOWN])
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise StudyError(
+            f"{where}: {len(faults)} cells cannot be read:\n{listed}{more}\nMend them; n/a stands "
+            "for what is not known."
+        )
+
+
+def _fits(cell: str, entry: dict) -> bool:
+    if not cell:
+        return not entry.get("needed", False)
+    return re.fullmatch(entry.get("pattern", ".*"), cell) is not None
