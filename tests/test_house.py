@@ -140,6 +140,7 @@ LAYERS = {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance"),
+        *("transfer", "fetch", "openneuro", "public"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
     },
 }

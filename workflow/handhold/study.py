@@ -14,6 +14,7 @@ from handhold import (
     bids,
     derivatives,
     events,
+    public,
     ratings,
     simulate,
     simulate_bids,
@@ -80,7 +81,7 @@ class Study:
     map, the target
     first, column path added; `rated`, the contrasts that have ratings; `atlas_files`, what the
     regions are read from; `atlas_citations`, what the page says of them (what, citation,
-    licence).
+    licence); `public`, what is taken from public sources.
     """
 
     resolved: dict
@@ -93,6 +94,7 @@ class Study:
     rated: tuple[str, ...]
     atlas_files: list[str]
     atlas_citations: list[dict[str, str]]
+    public: public.Plan
 
     @property
     def labels(self) -> dict[str, str]:
@@ -196,11 +198,15 @@ def open_study(config: dict) -> Study:
 
     Raises
     ------
+    NotFetchedError
+        If files have yet to be fetched.
     StudyError
         If the configuration or a table has a fault, or a file does not exist.
     """
     resolved = spec.resolve(config)
     folder = f"results/{resolved['study']}"
+    taken = public.plan(resolved)
+    taken.require_fetched()
     source = _SOURCES[resolved["source"]](resolved, folder)
     files, citations = _atlases(resolved)
     receptors = _receptors(resolved, folder)
@@ -220,6 +226,7 @@ def open_study(config: dict) -> Study:
         rated,
         files,
         citations,
+        taken,
     )
     for path in study.distances:
         read_table(path, "nulls.distances")
@@ -241,7 +248,7 @@ def _open_bids(config: dict, folder: str) -> Source:
     paths = {
         name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")
     }
-    config = {**config, "bids": {**_plain(config["bids"]), **paths}}
+    config = {**config, "bids": {**bids.plain_labels(config["bids"]), **paths}}
     config |= _sections_of_bold(config["events"])
     index = bids.index_runs(config["bids"])
     trials = events.tidy_runs(read_runs(index.runs), config["events"])
@@ -335,22 +342,6 @@ def _sections_of_bold(of_events: dict) -> dict:
             "zero_is_missing": False,
         },
     }
-
-
-def _plain(section: dict) -> dict:
-    """Return the section bids with labels as file names have them, without `ses-` or `res-`."""
-    entities = {
-        "session": "ses-",
-        "resolution": "res-",
-        "space": "space-",
-        "task": "task-",
-    }
-    labels = {
-        key: section[key].removeprefix(prefix)
-        for key, prefix in entities.items()
-        if key in section
-    }
-    return {**section, **labels}
 
 
 def _require_simulated(contrasts: list[dict]) -> None:

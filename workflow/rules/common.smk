@@ -10,24 +10,44 @@ from snakemake.exceptions import WorkflowError
 from handhold.derivatives import image_names
 from handhold.errors import StudyError
 from handhold.provenance import software_versions
+from handhold.public import NotFetchedError
 from handhold.study import code_of, open_study, rated_cue
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+# `--config offline=true` is text to Snakemake.
+if "offline" in config:
+    offline = str(config.pop("offline"))
+    known = {"true": True, "false": False}
+    config.setdefault("fetch", {})["offline"] = known.get(offline.lower(), offline)
+
+# The command that fetches what this one misses.
+FETCH = ["snakemake", "fetch", "--cores", "1"]
+if files := workflow.config_settings.configfiles:
+    FETCH += ["--configfile", *map(str, files)]
+if pairs := {
+    k: v for k, v in workflow.config_settings.config.items() if k != "offline"
+}:
+    FETCH += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+FETCH = shlex.join(FETCH)
+
 try:
     STUDY = open_study(config)
+except NotFetchedError as error:
+    STUDY, MISSING = None, f"{error}: {FETCH}"
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
-CONFIG = STUDY.config
-OUT = STUDY.folder
-QUESTIONS = {"Q1", "Q2"}
-if STUDY.rated:
-    QUESTIONS |= {"Q3", "Q4"}
-if CONFIG["receptors"]["panel"]:
-    QUESTIONS |= {"Q5"}
+if STUDY:
+    CONFIG = STUDY.config
+    OUT = STUDY.folder
+    QUESTIONS = {"Q1", "Q2"}
+    if STUDY.rated:
+        QUESTIONS |= {"Q3", "Q4"}
+    if CONFIG["receptors"]["panel"]:
+        QUESTIONS |= {"Q5"}
 
 
 def table(name):
@@ -47,7 +67,7 @@ def null_seed():
 
 # No rule's output: what was typed differs from run to run, the results do not.
 onstart:
-    command = Path(OUT, "provenance", "command.txt")
+    command = Path("results", config["study"], "provenance", "command.txt")
     command.parent.mkdir(parents=True, exist_ok=True)
     command.write_text(
         shlex.join(["snakemake", *sys.argv[1:]]) + "\n", encoding="utf-8"
