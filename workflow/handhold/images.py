@@ -248,7 +248,7 @@ def require_whole(path: str | Path, where: str) -> None:
     packed = path.suffix == ".gz"
     if 0 in image.shape or expected > size * (DENSEST if packed else 1) + LONGEST_TAIL:
         raise StudyError(
-            f"{where}: the header of {path.name} says {expected} bytes (shape {image.shape}), and "
+            f"{where}: the image's header says {expected} bytes (shape {image.shape}), and "
             f"the file has {size}{' compressed' if packed else ''}. It is cut off or no image: "
             "fetch or copy it again."
         )
@@ -256,7 +256,7 @@ def require_whole(path: str | Path, where: str) -> None:
         found = _unpacked_length(path, expected + LONGEST_TAIL) if packed else size
     if not expected <= found <= expected + LONGEST_TAIL:
         raise StudyError(
-            f"{where}: {path.name} holds {'more than ' if found > expected else ''}"
+            f"{where}: the image holds {'more than ' if found > expected else ''}"
             f"{min(found, expected + LONGEST_TAIL)} bytes{' once unpacked' if packed else ''}, and "
             f"its header says {expected}. It is cut off or corrupt: fetch or copy it again."
         )

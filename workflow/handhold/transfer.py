@@ -385,6 +385,8 @@ def _open(
             ) from error
         except RequestException as error:
             raise Passing(f"no answer: {_plain(error)}") from error
+        except ValueError as error:  # where a redirect leads to is looked at early
+            raise StudyError(f"{url} leads to what is no address: {error}.") from error
         if response.status_code not in REDIRECTS:
             break
         response.close()
