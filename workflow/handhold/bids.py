@@ -189,7 +189,10 @@ def choose_files(paths: list[str], bids: dict, *, preprocessed: bool) -> list[st
             other_task = (
                 file and file.entities.get("task", bids["task"]) != bids["task"]
             )
-            if name.endswith(LIGHT) and not other_task and len(folders) < 3:
+            about = folders == ["phenotype"] or all(
+                folder.startswith(("sub-", "ses-")) for folder in folders
+            )
+            if about and name.endswith(LIGHT) and not other_task:
                 chosen.append(path)
         elif _of_task([file], bids) and (
             _is_read(file, bids)

@@ -84,8 +84,8 @@ class Item:
     def key(self) -> str:
         """What tells this file's contents from others': its checksum, or its address."""
         if self.checksum:
-            return self.checksum.replace(":", "-")
-        return f"url-{hashlib.sha256(self.url.encode()).hexdigest()}"
+            return self.checksum.lower().replace(":", "-")
+        return f"url-{_hash(self.url)}"
 
 
 def item_of(row: dict) -> Item:
@@ -161,9 +161,9 @@ def download(
     `partial` is a folder on the same file system, where the bytes wait until they are verified.
     """
     own = progress or Progress(item.name, item.n_bytes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial.mkdir(parents=True, exist_ok=True)
-    part = partial / f"{item.key}{item.suffix}"
+    with _writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    part = partial / f"{_hash(item.url)}{item.suffix}"
     url, member = urldefrag(item.url)
     if member:
         _extract(item, url, unquote(member), part, partial, manner)
@@ -177,11 +177,12 @@ def download(
                 raise
             say(f"{item.name}: the pieces of two fetches do not fit; begun anew")
             _receive(remote, part, item, manner, own)
-    with part.open("rb") as file:
-        os.fsync(
-            file.fileno()
-        )  # a name on bytes that a power cut takes would look whole
-    part.replace(target)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("rb") as file:
+            # a name on bytes that a power cut takes would look whole
+            os.fsync(file.fileno())
+        part.replace(target)
     forget(part)
     if progress is None:
         say(own.line())
@@ -226,14 +227,8 @@ def digest(path: Path, algorithm: str) -> str:
 
 def place(source: Path, target: Path) -> None:
     """Copy a file from the cache to where a study reads it, whole or not at all."""
-    try:
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise StudyError(
-            f"{target} cannot be written ({error.strerror}). Make room or allow writing there, or "
-            "name another folder with data_root."
-        ) from error
+    with _writing(target), replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 @contextmanager
@@ -241,7 +236,8 @@ def locked(name: Path, what: str) -> Iterator[None]:
     """Hold a lock that jobs of any machine on this file system respect, and the kernel frees."""
     from filelock import FileLock, Timeout
 
-    name.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(name):
+        name.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{name}.lock")
     while True:
         try:
@@ -272,6 +268,21 @@ def manner_of(section: dict, command: str) -> Manner:
         connections=section["connections"],
         command=command,
     )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be written ({error.strerror}). Make room or allow writing there, or "
+            "name another folder (data_root; fetch.cache for what is kept between studies)."
+        ) from error
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _receive(
@@ -328,7 +339,7 @@ def _extract(
 ) -> None:
     """Take one member, named exactly, out of an archive; no path of the archive is followed."""
     archive = Item(Path(urlsplit(url).path).name, url, kind="archive")
-    whole = partial / f"{archive.key}{archive.suffix}"
+    whole = partial / f"{_hash(url)}{archive.suffix}"
     forget(part)
     with locked(whole, archive.name):
         own = Progress(archive.name, None)
