@@ -65,7 +65,7 @@ class Item:
         faults = [
             *_name_faults(self.name),
             *_checksum_faults(self.checksum),
-            *_address_faults(self.url, self.checksum),
+            *address_faults(self.url, self.checksum),
         ]
         if faults:
             raise StudyError(f"{self.name!r} cannot be fetched: {'; '.join(faults)}.")
@@ -144,7 +144,10 @@ def fetch_file(item: Item, cache: Path, *, manner: Manner) -> Path:
             return path
         if path.exists():
             say(f"{path} is not what was fetched; it is fetched again")
-        download(item, path, cache / "partial", manner)
+        if urldefrag(item.url).fragment:
+            _extract(item, path, cache, manner)
+        else:
+            download(item, path, cache / "partial", manner)
         write_json({"url": item.url, "sha256": digest(path, "sha256")}, record)
     return path
 
@@ -161,41 +164,30 @@ def download(
     `partial` is a folder on the same file system, where the bytes wait until they are verified.
     """
     own = progress or Progress(item.name, item.n_bytes)
-    with _writing(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-    part = partial / f"{_hash(item.url)}{item.suffix}"
-    url, member = urldefrag(item.url)
-    if member:
-        _extract(item, url, unquote(member), part, partial, manner)
-    else:
-        resumed = part.is_file()
-        remote = Remote(url, item.allowed_hosts, item.n_bytes)
-        try:
-            _receive(remote, part, item, manner, own)
-        except StudyError:
-            if not resumed or part.is_file():
-                raise
-            say(f"{item.name}: the pieces of two fetches do not fit; begun anew")
-            _receive(remote, part, item, manner, own)
-    with _writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("rb") as file:
-            # a name on bytes that a power cut takes would look whole
-            os.fsync(file.fileno())
-        part.replace(target)
-    forget(part)
+    part = _part(item, partial)
+    resumed = part.is_file()
+    gzipped = item.suffix.endswith("gz")
+    remote = Remote(item.url, item.allowed_hosts, item.n_bytes, gzipped)
+    try:
+        _receive(remote, part, item, manner, own)
+    except StudyError:
+        if not resumed or part.is_file():
+            raise
+        say(f"{item.name}: the pieces of two fetches do not fit; begun anew")
+        _receive(remote, part, item, manner, own)
+    _move(part, target)
     if progress is None:
         say(own.line())
 
 
-def verify(path: Path, item: Item, etag: str | None = None) -> None:
+def verify(path: Path, item: Item) -> None:
     """Refuse a file that is not what it should be.
 
     Raises
     ------
     StudyError
-        If size or checksum differ (S3 calls a file of one part by its MD5, in `etag`); it is a
-        web page; or a NIfTI file's header, length or compression is not whole.
+        If size or checksum differ; it is a web page; or a NIfTI file's header, length or
+        compression is not whole.
     """
     size = path.stat().st_size
     if item.n_bytes not in (None, size):
@@ -203,9 +195,8 @@ def verify(path: Path, item: Item, etag: str | None = None) -> None:
             f"{item.url} gave {size} bytes, not the {item.n_bytes} registered."
         )
     _refuse_page(path, item)
-    checksum = item.checksum or _checksum_of(etag)
-    if checksum:
-        algorithm, _, wanted = checksum.partition(":")
+    if item.checksum:
+        algorithm, _, wanted = item.checksum.partition(":")
         found = digest(path, algorithm)
         if found != wanted.lower():
             raise StudyError(
@@ -227,8 +218,26 @@ def digest(path: Path, algorithm: str) -> str:
 
 def place(source: Path, target: Path) -> None:
     """Copy a file from the cache to where a study reads it, whole or not at all."""
-    with _writing(target), replacing(target) as temporary:
+    with writing(target), replacing(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in a sentence that a path cannot be written.
+
+    Raises
+    ------
+    StudyError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be written ({error.strerror}). Make room or allow writing there, or "
+            "name another folder (data_root; fetch.cache for what is kept between studies)."
+        ) from error
 
 
 @contextmanager
@@ -236,7 +245,7 @@ def locked(name: Path, what: str) -> Iterator[None]:
     """Hold a lock that jobs of any machine on this file system respect, and the kernel frees."""
     from filelock import FileLock, Timeout
 
-    with _writing(name):
+    with writing(name):
         name.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{name}.lock")
     while True:
@@ -245,6 +254,9 @@ def locked(name: Path, what: str) -> Iterator[None]:
             break
         except Timeout:
             say(f"{what}: another job is fetching it; waiting")
+        except OSError as error:
+            with writing(name):
+                raise error
     try:
         yield
     finally:
@@ -270,27 +282,34 @@ def manner_of(section: dict, command: str) -> Manner:
     )
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StudyError(
-            f"{path} cannot be written ({error.strerror}). Make room or allow writing there, or "
-            "name another folder (data_root; fetch.cache for what is kept between studies)."
-        ) from error
-
-
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _part(item: Item, partial: Path) -> Path:
+    """Return where the bytes of an item wait; whoever has the same place has the same lock."""
+    with writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    return partial / f"{_hash(f'{item.key} {item.url}')}{item.suffix}"
+
+
+def _move(part: Path, target: Path) -> None:
+    """Give a verified file its name."""
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("rb") as file:
+            # a name on bytes that a power cut takes would look whole
+            os.fsync(file.fileno())
+        part.replace(target)
+    forget(part)
 
 
 def _receive(
     remote: Remote, part: Path, item: Item, manner: Manner, own: Progress
 ) -> None:
-    etag = receive(remote, part, manner, own)
+    receive(remote, part, manner, own)
     try:
-        verify(part, item, etag)
+        verify(part, item)
     except BaseException:
         forget(part)
         raise
@@ -308,12 +327,6 @@ def _is_whole(path: Path, record: Path, item: Item) -> bool:
         except (OSError, ValueError, KeyError):
             return False
     return digest(path, algorithm) == wanted.lower()
-
-
-def _checksum_of(etag: str | None) -> str | None:
-    """Return the MD5 that S3 gives as the ETag of a file of one part."""
-    plain = (etag or "").strip('"')
-    return f"md5:{plain}" if re.fullmatch(r"[0-9a-f]{32}", plain) else None
 
 
 def _refuse_page(path: Path, item: Item) -> None:
@@ -334,25 +347,24 @@ def _refuse_page(path: Path, item: Item) -> None:
 # --- Archives --------------------------------------------------------------------------------
 
 
-def _extract(
-    item: Item, url: str, member: str, part: Path, partial: Path, manner: Manner
-) -> None:
+def _extract(item: Item, target: Path, cache: Path, manner: Manner) -> None:
     """Take one member, named exactly, out of an archive; no path of the archive is followed."""
-    archive = Item(Path(urlsplit(url).path).name, url, kind="archive")
-    whole = partial / f"{_hash(url)}{archive.suffix}"
-    forget(part)
-    with locked(whole, archive.name):
-        own = Progress(archive.name, None)
-        _receive(Remote(url, item.allowed_hosts), whole, archive, manner, own)
-        try:
-            with _member(whole, member, archive) as source, part.open("wb") as file:
-                _copy(source, file, manner.max_bytes, item)
-            verify(part, item)
-        except BaseException:
-            forget(part)
-            raise
-        finally:
-            forget(whole)
+    url, member = urldefrag(item.url)
+    name = Path(urlsplit(url).path).name
+    archive = Item(name, url, kind="archive", allowed_hosts=item.allowed_hosts)
+    whole = fetch_file(archive, cache, manner=manner)
+    part = _part(item, cache / "partial")
+    try:
+        with (
+            _member(whole, unquote(member), archive) as source,
+            writing(part),
+            part.open("wb") as file,
+        ):
+            _copy(source, file, manner.max_bytes, item)
+        verify(part, item)
+        _move(part, target)
+    finally:
+        forget(part)
 
 
 @contextmanager
@@ -413,7 +425,8 @@ def _checksum_faults(checksum: str | None) -> list[str]:
     return [f"the checksum {checksum!r} is not md5:<32 digits> or sha256:<64 digits>"]
 
 
-def _address_faults(url: str, checksum: str | None) -> list[str]:
+def address_faults(url: str, checksum: str | None = None) -> list[str]:
+    """List why nothing is fetched from an address; without https, a checksum has to tell."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

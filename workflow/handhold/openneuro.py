@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote_plus, urlsplit
 
 from handhold.bids import choose_files
 from handhold.errors import StudyError
-from handhold.fetch import Item, download, locked
+from handhold.fetch import Item, address_faults, download, locked, writing
 from handhold.io import read_json, write_json
 from handhold.transfer import (
     Manner,
@@ -143,7 +143,9 @@ def fetch_tree(tree: Tree, manner: Manner) -> None:
         say(f"{tree.folder} was not fetched by handhold, and is taken as it is")
         return
     require_network(manner, tree.address)
-    tree.folder.mkdir(parents=True, exist_ok=True)
+    _refuse(address_faults(tree.address), "bids.openneuro")
+    with writing(tree.folder):
+        tree.folder.mkdir(parents=True, exist_ok=True)
     with locked(tree.folder / LISTING.parent / "fetch", str(tree.folder)):
         entries = list_files(tree, manner)
         facts = describe(tree, entries, manner)
@@ -314,9 +316,6 @@ def _refuse_collisions(tree: Tree, entries: list[Entry]) -> None:
             folded = unicodedata.normalize("NFC", path).casefold()
             if seen.setdefault(folded, path) != path:
                 faults.append(f"{seen[folded]!r} and {path!r}")
-    files = {entry.path for entry in entries}
-    folders = {str(parent) for entry in entries for parent in Path(entry.path).parents}
-    faults += [f"{path!r} is a file and a folder" for path in sorted(files & folders)]
     _refuse(
         faults, f"{tree.address} lists names that fall together on some file systems"
     )

@@ -71,11 +71,16 @@ class Manner:
 
 @dataclass(frozen=True)
 class Remote:
-    """Where bytes come from: `url`, hosts that it may redirect to beside its own, size if known."""
+    """Where bytes come from.
+
+    `hosts` that `url` may redirect to beside its own; size, if known; `gzipped`, whether the file
+    itself is gzip, which some servers declare as an encoding of the way.
+    """
 
     url: str
     hosts: tuple[str, ...] = ()
     n_bytes: int | None = None
+    gzipped: bool = False
 
 
 class Passing(Exception):
@@ -171,9 +176,7 @@ def require_room(n_bytes: int, folder: Path, what: str, manner: Manner) -> None:
         )
 
 
-def receive(
-    remote: Remote, part: Path, manner: Manner, progress: Progress
-) -> str | None:
+def receive(remote: Remote, part: Path, manner: Manner, progress: Progress) -> None:
     """Bring a file to `part`, going on where an earlier try or process stopped.
 
     Parameters
@@ -184,11 +187,6 @@ def receive(
     manner : Manner
     progress : Progress
 
-    Returns
-    -------
-    str or None
-        The server's ETag.
-
     Raises
     ------
     StudyError
@@ -198,7 +196,7 @@ def receive(
     """
     require_network(manner, remote.url)
     with _session() as session:
-        return _insist(
+        _insist(
             lambda: _go_on(session, remote, part, manner, progress),
             remote,
             part,
@@ -274,13 +272,13 @@ def _go_on(
     part: Path,
     manner: Manner,
     progress: Progress,
-) -> str | None:
+) -> None:
     """Ask for the bytes that are not there yet, and append them."""
     known = _known(part, remote)
     offset = _length(part) if known else 0
     if known and offset == known["total"]:
         progress.add(offset, brought=False)
-        return known["etag"]
+        return
     headers = {}
     if offset:
         headers = {"Range": f"bytes={offset}-", "If-Range": known["validator"]}
@@ -292,7 +290,6 @@ def _go_on(
         total = known["total"] if start else _total(response)
         total = remote.n_bytes if total is None else total
         _require_size(total, remote, part, manner, start)
-        etag = response.headers.get("ETag")
         if not start:
             forget(part)
             _write_note(part, remote, response.headers, total)
@@ -302,7 +299,6 @@ def _go_on(
         except BaseException:
             progress.add(-_length(part), brought=False)  # counted again by the next try
             raise
-    return etag
 
 
 def _append(
@@ -397,10 +393,22 @@ def _open(
     else:
         raise StudyError(f"{remote.url} redirects more than {MAX_REDIRECTS} times.")
     if response.status_code in (200, 206, 416):
+        _refuse_packed(response, remote)
         return response
     response.close()
     _refuse_status(response, remote)
     return response
+
+
+def _refuse_packed(response: "requests.Response", remote: Remote) -> None:
+    """Refuse a file packed for the way, though asked for as it is: its bytes are not the file's."""
+    packed = response.headers.get("Content-Encoding", "identity")
+    if packed != "identity" and not (remote.gzipped and packed.endswith("gzip")):
+        response.close()
+        raise StudyError(
+            f"{remote.url} comes packed ({packed}), though it was asked for as it is. Put the "
+            "file in place by hand."
+        )
 
 
 def _refuse_status(response: "requests.Response", remote: Remote) -> None:
