@@ -50,6 +50,11 @@ if STUDY:
         QUESTIONS |= {"Q5"}
 
 
+def refuse_to_start(wildcards):
+    """Say what is missing, and what brings it."""
+    raise WorkflowError(MISSING)
+
+
 def table(name):
     """Return the paths of a results table: TSV, and JSON sidecar."""
     return [f"{OUT}/{name}.tsv", f"{OUT}/{name}.json"]

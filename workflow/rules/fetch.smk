@@ -1,11 +1,6 @@
 """Public files, before the study: the only rule that uses the network, and only when asked."""
 
 
-def refuse_to_start(wildcards):
-    """Say what is missing, and what brings it."""
-    raise WorkflowError(MISSING)
-
-
 # Without output: it looks whenever it is asked for.
 rule fetch:
     """What does the study take from public sources that is not here yet?"""
