@@ -743,6 +743,13 @@ def test_a_cache_that_may_only_be_read_is_used(server, cache, monkeypatch):
     assert fetch_file(item(server), cache, manner=QUICK) == path
 
 
+def test_the_section_fetch_says_how():
+    keys = ("offline", "retries", "timeout_s", "max_download_gb", "connections")
+    section = dict(zip(keys, (True, 1, 2.0, 0.5, 3), strict=True))
+    wanted = Manner(True, 1, 1.0, 2.0, 500_000_000, 3, "snakemake fetch")
+    assert fetch.manner_of(section, "snakemake fetch") == wanted
+
+
 def test_the_cache_is_where_key_and_environment_say(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("HANDHOLD_CACHE", raising=False)

@@ -244,6 +244,29 @@ def test_a_file_that_was_cut_is_missing_and_comes_again(bucket, tmp_path):
     assert cut.read_text(encoding="utf-8") == RAW["participants.tsv"]
 
 
+def test_a_dataset_that_has_changed_is_not_mixed(bucket, tmp_path):
+    files = {
+        "dataset_description.json": "{}",
+        "participants.tsv": "participant_id\n01\n",
+        "sub-01/func/sub-01_task-hands_events.tsv": EVENTS,
+    }
+    for path, body in files.items():
+        bucket.put(f"moving/{path}", body)
+    tree = Tree(f"{bucket.url}/moving", tmp_path, BIDS, preprocessed=False)
+    fetch_tree(tree, QUICK)
+    bucket.put("moving/sub-02/func/sub-02_task-hands_events.tsv", EVENTS)
+    fetch_tree(tree, QUICK)  # what is new is no change
+    assert len(fetched(tree)) == 4
+    # of the same size
+    bucket.put("moving/participants.tsv", "participant_id\n02\n")
+    bucket.put("moving/sub-03/func/sub-03_task-hands_events.tsv", EVENTS)
+    text = refusal(fetch_tree, tree, QUICK)
+    assert "1 files of" in text
+    assert "have changed since they were fetched" in text
+    assert text.endswith("  - participants.tsv")
+    assert len(fetched(tree)) == 4
+
+
 def test_a_file_in_several_parts_is_taken_by_size_and_content(bucket, tmp_path):
     name = f"sub-09/func/sub-09_task-hands_space-{SPACE}_desc-preproc_bold.nii.gz"
     body = image(np.random.default_rng(3), 20, 24, 20, 9)
@@ -634,6 +657,41 @@ def test_a_study_says_what_it_takes_and_what_is_missing(
     text = refusal(public.fetch_study, resolved, "snakemake fetch")
     assert "not all could be fetched:\n  - http" in text
     assert bold.is_file()  # the others were, all the same
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        (
+            "s3://openneuro-derivatives/fmriprep/ds000001-fmriprep/",
+            "https://s3.amazonaws.com/openneuro-derivatives/fmriprep/ds000001-fmriprep",
+        ),
+        (
+            "derivatives/fmriprep",
+            "https://s3.amazonaws.com/openneuro.org/ds000001/derivatives/fmriprep",
+        ),
+        ("https://example.org/b/x", "https://example.org/b/x"),
+        (None, None),
+    ],
+)
+def test_a_dataset_and_its_derivatives_have_addresses(
+    bucket, server, tmp_path, monkeypatch, given, address
+):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+    asked = {"dataset": "ds000001", "derivatives": given}
+    config["bids"]["openneuro"] = {k: v for k, v in asked.items() if v}
+    trees = public.plan(spec.resolve(config)).trees
+    found = [(f"{tree.bucket}/{tree.prefix}", str(tree.folder)) for tree in trees]
+    root = f"{tmp_path}/data/ds000001"
+    wanted = [("https://s3.amazonaws.com/openneuro.org/ds000001/", root)]
+    wanted += [(f"{address}/", f"{root}/derivatives/fmriprep")] if address else []
+    assert found == wanted
+
+
+def test_a_plain_address_elsewhere_is_refused(tmp_path):
+    tree = Tree("http://example.org/b/ds", tmp_path, BIDS, preprocessed=False)
+    assert "is not https" in refusal(fetch_tree, tree, QUICK)
 
 
 def test_a_map_is_not_fetched_to_outside_the_data(

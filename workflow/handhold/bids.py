@@ -180,8 +180,6 @@ def choose_files(paths: list[str], bids: dict, *, preprocessed: bool) -> list[st
     and confounds of the people who are analysed. With several resolutions all are chosen.
     """
     chosen = []
-    labels = {plain_subject(str(label)) for label in bids["participant_label"]}
-    excluded = {plain_subject(str(x)) for x in bids["exclude"] if not _is_run(x)}
     for path in paths:
         *folders, name = path.split("/")
         file = _parse(name, path, 3 if folders[-1:] == ["func"] else len(folders))
@@ -195,14 +193,19 @@ def choose_files(paths: list[str], bids: dict, *, preprocessed: bool) -> list[st
             if about and name.endswith(LIGHT) and not other_task:
                 chosen.append(path)
         elif _of_task([file], bids) and (
-            _is_read(file, bids)
-            and file.subject not in excluded
-            and (not labels or file.subject in labels)
+            _is_read(file, bids) and is_analysed(file.subject, bids)
             if preprocessed
             else file.extension in (".tsv", ".json")
         ):
             chosen.append(path)
     return chosen
+
+
+def is_analysed(subject: str, bids: dict) -> bool:
+    """Tell whether the section bids leaves a person in."""
+    labels = {plain_subject(str(label)) for label in bids["participant_label"]}
+    excluded = {plain_subject(str(x)) for x in bids["exclude"] if not _is_run(x)}
+    return subject not in excluded and (not labels or subject in labels)
 
 
 def _is_read(file: "_File", bids: dict) -> bool:

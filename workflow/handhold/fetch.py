@@ -165,16 +165,19 @@ def download(
     """
     own = progress or Progress(item.name, item.n_bytes)
     part = _part(item, partial)
-    resumed = part.is_file()
     gzipped = item.suffix.endswith("gz")
     remote = Remote(item.url, item.allowed_hosts, item.n_bytes, gzipped)
-    try:
-        _receive(remote, part, item, manner, own)
-    except StudyError:
-        if not resumed or part.is_file():
-            raise
-        say(f"{item.name}: the pieces of two fetches do not fit; begun anew")
-        _receive(remote, part, item, manner, own)
+    while True:
+        resumed = part.is_file()
+        receive(remote, part, manner, own)
+        try:
+            verify(part, item)
+            break
+        except StudyError:
+            forget(part)
+            if not resumed:
+                raise
+            say(f"{item.name}: the pieces of two fetches do not fit; begun anew")
     _move(part, target)
     if progress is None:
         say(own.line())
@@ -302,17 +305,6 @@ def _move(part: Path, target: Path) -> None:
             os.fsync(file.fileno())
         part.replace(target)
     forget(part)
-
-
-def _receive(
-    remote: Remote, part: Path, item: Item, manner: Manner, own: Progress
-) -> None:
-    receive(remote, part, manner, own)
-    try:
-        verify(part, item)
-    except BaseException:
-        forget(part)
-        raise
 
 
 def _is_whole(path: Path, record: Path, item: Item) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_plus, urlsplit
 
-from handhold.bids import choose_files
+from handhold.bids import choose_files, is_analysed
 from handhold.errors import StudyError
 from handhold.fetch import Item, address_faults, download, locked, writing
 from handhold.io import read_json, write_json
@@ -153,6 +153,7 @@ def fetch_tree(tree: Tree, manner: Manner) -> None:
         _require_chosen(tree, chosen, entries)
         _refuse_collisions(tree, chosen)
         absent = tree.absent(chosen)
+        _refuse_changed(tree, set(chosen) - set(absent))
         _require_inside(tree, absent)
         total = sum(entry.n_bytes for entry in absent)
         say(f"{facts['what']}: licence: {facts['licence']}; cite: {facts['citation']}")
@@ -321,6 +322,20 @@ def _refuse_collisions(tree: Tree, entries: list[Entry]) -> None:
     )
 
 
+def _refuse_changed(tree: Tree, here: set[Entry]) -> None:
+    """Refuse to put files of a new version beside files of an old one."""
+    listing = tree.listing() or {"files": []}
+    before = {entry.path: entry for entry in (Entry(*row) for row in listing["files"])}
+    faults = [
+        entry.path for entry in sorted(here) if before.get(entry.path, entry) != entry
+    ]
+    _refuse(
+        faults,
+        f"{len(faults)} files of {tree.address} have changed since they were fetched: remove "
+        f"{tree.folder} to fetch all of the new version",
+    )
+
+
 def _require_inside(tree: Tree, entries: list[Entry]) -> None:
     """Refuse folders that a link leads out of the tree."""
     root = tree.folder.resolve()
@@ -371,10 +386,8 @@ def _remote(tree: Tree, entry: Entry) -> Remote:
 def _is_raw_image(path: str, bids: dict) -> bool:
     """Tell what fMRIPrep reads of the people who are analysed: anatomy, BOLD, field maps."""
     *folders, name = path.split("/")
-    if len(folders) < 2 or not path.startswith("sub-"):
-        return False
-    labels = {label.removeprefix("sub-") for label in bids["participant_label"]}
-    if labels and folders[0].removeprefix("sub-") not in labels:
+    person = folders[0].removeprefix("sub-") if len(folders) > 1 else ""
+    if not path.startswith("sub-") or not is_analysed(person, bids):
         return False
     kind, task = folders[-1], f"_task-{bids['task']}_"
     suffix = name.partition(".")[0].rpartition("_")[2]

@@ -17,6 +17,8 @@ from handhold.io import read_table
 from handhold.openneuro import Tree, fetch_tree
 from handhold.transfer import Manner, require_network, require_room, say, size
 
+# What s3://bucket/key is to those without a client.
+S3 = "https://s3.amazonaws.com/"
 # Files that a message names one by one.
 SHOWN = 5
 SOURCE_COLUMNS = ["item", "url", "checksum", "version", "licence", "citation"]
@@ -222,7 +224,7 @@ def _trees(config: dict) -> list[Tree]:
         )
     ]
     if "derivatives" in asked:
-        given = asked["derivatives"].strip("/")
+        given = asked["derivatives"].strip("/").replace("s3://", S3, 1)
         own = given if "://" in given else f"{address}/{given}"
         trees.append(
             Tree(own, root / section["derivatives"], section, preprocessed=True)
