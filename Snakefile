@@ -15,13 +15,14 @@ if "study" not in config:
 container: "docker://python:3.11-slim"
 
 
+include: "workflow/rules/common.smk"
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/fmriprep.smk"
 
 
-# People who wait for fMRIPrep have no images yet that the analysis could be planned from.
-if not WAITING:
+# Before public files are here, and people preprocessed, nothing can be planned beyond that.
+if STUDY:
 
-    include: "workflow/rules/common.smk"
     include: "workflow/rules/sources.smk"
     include: "workflow/rules/glm.smk"
     include: "workflow/rules/regions.smk"
@@ -37,13 +38,21 @@ if not WAITING:
 rule all:
     default_target: True
     input:
-        (lambda wildcards: PLAN.refuse()) if WAITING else RESULTS,
+        RESULTS if STUDY else refuse_to_start,
 
 
 rule calibrate:
     input:
-        rules.join_calibration.output,
-        rules.draw_calibration.output,
+        (
+            [*rules.join_calibration.output, *rules.draw_calibration.output]
+            if STUDY
+            else refuse_to_start
+        ),
+
+
+rule fetch:
+    input:
+        rules.fetch_files.output,
 
 
 rule fmriprep:

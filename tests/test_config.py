@@ -43,6 +43,7 @@ STUDY = {
         "rules": SCHEMA["properties"]["verdicts"]["properties"]["rules"]["default"]
     },
     "calibrate": {},
+    "fetch": {},
 }
 
 # The same of simulated images, which alone has a section simulate.
@@ -55,7 +56,12 @@ BIDS = {
     name: entry for name, entry in STUDY.items() if name not in spec.IDLE["bids"]
 } | {
     "source": "bids",
-    "bids": {"dataset": "ds", "derivatives": "ds/fmriprep", "task": "hands"},
+    "bids": {
+        "dataset": "ds",
+        "derivatives": "ds/fmriprep",
+        "task": "hands",
+        "openneuro": {"dataset": "ds000001"},
+    },
     "events": {
         "cells": [
             {"trial_type": "threat", "cue": "threat"},

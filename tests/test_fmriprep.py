@@ -12,7 +12,8 @@ import yaml
 
 from handhold import fmriprep, spec
 from handhold.errors import StudyError
-from handhold.study import open_study
+from handhold.public import NotFetchedError
+from handhold.study import open_study, plan_preprocessing
 
 ROOT = Path(__file__).parents[1]
 # What a shell would read as something else than a name.
@@ -52,6 +53,9 @@ def raw(tmp_path):
         for name in ("events.tsv", "bold.json", "bold.nii.gz"):
             (folder / f"sub-{label}_task-{task}_{name}").touch()
     (tmp_path / "license.txt").touch()
+    # the analysis has its map, so that images are all it lacks
+    (tmp_path / "pet").mkdir()
+    (tmp_path / "pet/MU_carfentanil_hc204_kantonen.nii").touch()
     return tmp_path
 
 
@@ -95,8 +99,8 @@ def test_people_wait_until_they_are_done(raw):
     (done.parents[1] / "sub-02.html").touch()  # of an attempt that failed
     done.touch()
     assert fmriprep.plan(config).waiting == ("02",)
-    with pytest.raises(StudyError, match=r"1 of 2 people wait for fMRIPrep \(sub-02\)"):
-        fmriprep.plan(config).refuse()
+    refusal = fmriprep.plan(config).refusal()
+    assert "1 of 2 people wait for fMRIPrep (sub-02)" in refusal
     config["bids"]["participant_label"] = ["01"]
     assert fmriprep.plan(config).waiting == ()
 
@@ -269,6 +273,16 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
     assert shlex.split(written) == next(call for call in ran if "01" in call)
     with pytest.raises(StudyError, match="three ways"):
         open_study(study(raw))  # the fake has written pages, but no images
+
+
+def test_raw_data_that_have_yet_to_be_fetched_come_before_people(raw):
+    config = study(raw)
+    config["bids"] |= {"dataset": "elsewhere", "openneuro": {"dataset": "ds000108"}}
+    with pytest.raises(NotFetchedError, match="fetch"):
+        plan_preprocessing(config)
+    # what there is waits for no map
+    (raw / "pet/MU_carfentanil_hc204_kantonen.nii").unlink()
+    assert plan_preprocessing(study(raw)).waiting == ("01", "02")
 
 
 def test_a_study_without_derivatives_learns_the_three_ways(raw):

@@ -143,6 +143,7 @@ LAYERS = {
         *("fmriprep", "registries"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
+        *("transfer", "fetch", "openneuro", "public"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
         "figures_calibration",
     },

@@ -416,7 +416,9 @@ SAME_TABLES = ("attenuation/rois.tsv", "tests/attenuation.tsv", "tests/tracking.
 @pytest.fixture(scope="module")
 def registry(checkout):
     """A registry of receptor maps that is a user's own."""
-    header = "receptor label unit file background negative checksum citation doi licence"
+    header = (
+        "receptor label unit file background negative checksum citation doi licence"
+    )
     file = "results/small/simulated/receptor.nii.gz"
     row = f"MOR_modelled\tMOR\tBP\t{file}\t0\t\t\tnone\tnone\tnone"
     text = "\t".join(header.split()) + f"\n{row}\n"

@@ -25,6 +25,8 @@ CONFOUNDS = ("timeseries", "regressors")  # the second until fMRIPrep 20.1
 SUFFIXES = frozenset({"bold", "mask", "events", *CONFOUNDS})
 # What says in which form an image or table is, and not of which run it is.
 FORM = frozenset({"space", "cohort", "res", "den", "desc"})
+# Ends of the files at the root of a tree and of a person's folder that are text.
+LIGHT = (".tsv", ".json", ".md", ".txt", ".rst", "README", "CHANGES", "LICENSE")
 # What raw files of one run differ in: a run of several echoes has one events file.
 PIECES = frozenset({"echo", "part"})
 # What tells runs apart beside run-, and bids.entities chooses between.
@@ -173,6 +175,74 @@ def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.Da
         rows.append({**_labels(file), "events": events, "sidecar": sidecar})
     _refuse(faults, f"{dataset} (bids.dataset)")
     return _sorted(rows, ["events", "sidecar"])
+
+
+def plain_labels(section: dict) -> dict:
+    """Return the section bids with labels as file names have them, without `ses-` or `res-`."""
+    entities = {
+        "session": "ses-",
+        "resolution": "res-",
+        "space": "space-",
+        "task": "task-",
+    }
+    labels = {
+        key: section[key].removeprefix(prefix)
+        for key, prefix in entities.items()
+        if key in section
+    }
+    return {**section, **labels}
+
+
+def choose_files(paths: list[str], bids: dict, *, preprocessed: bool) -> list[str]:
+    """Choose, from paths that start at the root of a tree, the files that `index_runs` reads.
+
+    `bids` is the section of the configuration, with plain labels.
+
+    Of a raw tree: its tables, descriptions and sidecars, and the events of everyone, so that
+    people who are left out are counted. Of derivatives: BOLD of the space and resolution, masks
+    and confounds of the people who are analysed. With several resolutions all are chosen.
+    """
+    chosen = []
+    for path in paths:
+        *folders, name = path.split("/")
+        file = _parse(name, path, 3 if folders[-1:] == ["func"] else len(folders))
+        if file is None or file.depth < 3:
+            other_task = (
+                file and file.entities.get("task", bids["task"]) != bids["task"]
+            )
+            about = folders == ["phenotype"] or all(
+                folder.startswith(("sub-", "ses-")) for folder in folders
+            )
+            if about and name.endswith(LIGHT) and not other_task:
+                chosen.append(path)
+        elif _of_task([file], bids) and (
+            _is_read(file, bids) and is_analysed(file.subject, bids)
+            if preprocessed
+            else file.extension in (".tsv", ".json")
+        ):
+            chosen.append(path)
+    return chosen
+
+
+def is_analysed(subject: str, bids: dict) -> bool:
+    """Tell whether the section bids leaves a person in."""
+    labels = {plain_subject(str(label)) for label in bids["participant_label"]}
+    excluded = {plain_subject(str(x)) for x in bids["exclude"] if not _is_run(x)}
+    return subject not in excluded and (not labels or subject in labels)
+
+
+def _is_read(file: "_File", bids: dict) -> bool:
+    """Tell the derivatives of a run that the analysis reads."""
+    if file.suffix in CONFOUNDS:
+        return True
+    kinds = {"bold": "preproc", "mask": "brain"}
+    return (
+        file.suffix in kinds
+        and file.entities.get("desc") == kinds[file.suffix]
+        and "echo" not in file.entities
+        and file.entities.get("space") == bids["space"]
+        and bids.get("resolution") in (None, file.entities.get("res", NATIVE))
+    )
 
 
 def read_events(path: str | Path, where: str) -> pd.DataFrame:

@@ -45,11 +45,11 @@ class Plan:
         """Return the command that preprocesses one person, as a list: no shell reads it."""
         return run_command(self.bids, self.chosen, self.image, label)
 
-    def refuse(self) -> None:
-        """Refuse an analysis whose images are not there yet, and say who waits."""
+    def refusal(self) -> str:
+        """Say who waits, and what the analysis needs before it can start."""
         people = ", ".join(f"sub-{label}" for label in self.waiting[:SHOWN])
         more = ", ..." if len(self.waiting) > SHOWN else ""
-        raise StudyError(
+        return (
             f"{len(self.waiting)} of {self.n_people} people wait for fMRIPrep ({people}{more}). "
             "Run `snakemake fmriprep` with this configuration, then this command again. Exclude "
             "with the reason in bids.exclude whom it cannot preprocess; put fmriprep.run to false "

@@ -1,5 +1,6 @@
 """Brain images at the edge: any MNI grid, orientation, voxel size and number type."""
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 TILT = 1e-3
 # Noise hardly compresses: higher levels take longer and make no smaller file.
 COMPRESSION = 1
+# No deflated byte stands for more: 258 bytes in two bits (RFC 1951).
+DENSEST = 1032
+# Some writers pad a file; more than a block behind the last voxel is something else.
+LONGEST_TAIL = 4096
 # Farthest that the corner of a grid may lie from the origin: no field of view is larger.
 FARTHEST_MM = 400.0
 
@@ -223,6 +228,47 @@ def read_layout(path: str | Path, where: str) -> Layout:
         slope=float(stored.slope),
         intercept=float(stored.inter),
     )
+
+
+def require_whole(path: str | Path, where: str) -> None:
+    """Refuse an image file that is cut off or corrupt; a compressed one is read to its end.
+
+    Unlike the readers, it takes an image of any space and number of volumes.
+
+    Raises
+    ------
+    StudyError
+        If the header is none of NIfTI or Analyze, or claims more values than the file can hold;
+        if the file is shorter or (unpacked) longer than the header says, or its CRC is wrong.
+    """
+    image = _load(path, where)
+    stored = image.dataobj
+    expected = stored.offset + math.prod(image.shape) * stored.dtype.itemsize
+    path, size = Path(path), Path(path).stat().st_size
+    packed = path.suffix == ".gz"
+    if 0 in image.shape or expected > size * (DENSEST if packed else 1) + LONGEST_TAIL:
+        raise StudyError(
+            f"{where}: the image's header says {expected} bytes (shape {image.shape}), and "
+            f"the file has {size}{' compressed' if packed else ''}. It is cut off or no image: "
+            "fetch or copy it again."
+        )
+    with _reading(path, where):
+        found = _unpacked_length(path, expected + LONGEST_TAIL) if packed else size
+    if not expected <= found <= expected + LONGEST_TAIL:
+        raise StudyError(
+            f"{where}: the image holds {'more than ' if found > expected else ''}"
+            f"{min(found, expected + LONGEST_TAIL)} bytes{' once unpacked' if packed else ''}, and "
+            f"its header says {expected}. It is cut off or corrupt: fetch or copy it again."
+        )
+
+
+def _unpacked_length(path: Path, most: int) -> int:
+    """Count the bytes of a gzip file, and no more than a little beyond `most`; checks its CRC."""
+    length = 0
+    with igzip.open(path) as file:
+        while length <= most and (chunk := file.read(1 << 20)):
+            length += len(chunk)
+    return length
 
 
 def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialImage:

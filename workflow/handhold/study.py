@@ -14,6 +14,8 @@ from handhold import (
     bids,
     derivatives,
     events,
+    fmriprep,
+    public,
     ratings,
     simulate,
     simulate_bids,
@@ -85,7 +87,8 @@ class Study:
     map, the target
     first, column path added; `rated`, the contrasts that have ratings; `atlas_files`, what the
     regions are read from; `atlas_citations`, what the page says of them (what, citation,
-    licence); `n_repeats`, the runs in which everyone has every cell.
+    licence); `public`, what is taken from public sources; `n_repeats`, the runs in which
+    everyone has every cell.
     """
 
     resolved: dict
@@ -98,6 +101,7 @@ class Study:
     rated: tuple[str, ...]
     atlas_files: list[str]
     atlas_citations: list[dict[str, str]]
+    public: public.Plan
     n_repeats: int = 1
 
     @property
@@ -241,16 +245,35 @@ class Study:
         return [str(Path(self.config["data_root"], given))] if given else []
 
 
+def plan_preprocessing(config: dict) -> fmriprep.Plan | None:
+    """Say who waits for fMRIPrep, as `fmriprep.plan`, once the raw dataset is here.
+
+    Raises
+    ------
+    NotFetchedError
+        If the raw dataset has yet to be fetched.
+    StudyError
+        As `fmriprep.plan`.
+    """
+    if config.get("fmriprep"):
+        public.plan_datasets(spec.resolve(config)).require_fetched()
+    return fmriprep.plan(config)
+
+
 def open_study(config: dict) -> Study:
     """Check a configuration and list what it analyses; no image is read.
 
     Raises
     ------
+    NotFetchedError
+        If files have yet to be fetched.
     StudyError
         If the configuration or a table has a fault, or a file does not exist.
     """
     resolved = spec.resolve(config)
     folder = f"results/{resolved['study']}"
+    taken = public.plan(resolved)
+    taken.require_fetched()
     source = _SOURCES[resolved["source"]](resolved, folder)
     files, citations = _atlases(resolved)
     receptors = _receptors(resolved, folder)
@@ -270,6 +293,7 @@ def open_study(config: dict) -> Study:
         rated,
         files,
         citations,
+        taken,
         source.n_repeats,
     )
     for path in study.distances:
@@ -292,7 +316,7 @@ def _open_bids(config: dict, folder: str) -> Source:
     paths = {
         name: str(root / config["bids"][name]) for name in ("dataset", "derivatives")
     }
-    config = {**config, "bids": {**_plain(config["bids"]), **paths}}
+    config = {**config, "bids": {**bids.plain_labels(config["bids"]), **paths}}
     config |= _sections_of_bold(config["events"])
     index = bids.index_runs(config["bids"])
     trials = events.tidy_runs(read_runs(index.runs), config["events"])
@@ -389,22 +413,6 @@ def _sections_of_bold(of_events: dict) -> dict:
             "zero_is_missing": False,
         },
     }
-
-
-def _plain(section: dict) -> dict:
-    """Return the section bids with labels as file names have them, without `ses-` or `res-`."""
-    entities = {
-        "session": "ses-",
-        "resolution": "res-",
-        "space": "space-",
-        "task": "task-",
-    }
-    labels = {
-        key: section[key].removeprefix(prefix)
-        for key, prefix in entities.items()
-        if key in section
-    }
-    return {**section, **labels}
 
 
 def _require_simulated(contrasts: list[dict]) -> None:

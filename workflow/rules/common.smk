@@ -10,24 +10,55 @@ from snakemake.exceptions import WorkflowError
 from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
 from handhold.provenance import software_versions
-from handhold.study import code_of, open_study, rated_cue
+from handhold.public import NotFetchedError
+from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+# `--config offline=true` is text to Snakemake.
+if "offline" in config:
+    offline = str(config.pop("offline"))
+    known = {"true": True, "false": False}
+    config.setdefault("fetch", {})["offline"] = known.get(offline.lower(), offline)
+
+# The command that fetches what this one misses.
+FETCH = ["snakemake", "fetch", "--cores", "1"]
+if files := workflow.config_settings.configfiles:
+    FETCH += ["--configfile", *map(str, files)]
+if pairs := {
+    k: v for k, v in workflow.config_settings.config.items() if k != "offline"
+}:
+    FETCH += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+FETCH = shlex.join(FETCH)
+
+# Without a study, WHY says what is missing, and what brings it.
+STUDY = PREPROCESSING = WHY = None
 try:
-    STUDY = open_study(config)
+    PREPROCESSING = plan_preprocessing(config)
+    if PREPROCESSING and PREPROCESSING.waiting:
+        WHY = PREPROCESSING.refusal()
+    else:
+        STUDY = open_study(config)
+except NotFetchedError as error:
+    WHY = f"{error}: {FETCH}"
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
-CONFIG = STUDY.config
-OUT = STUDY.folder
-QUESTIONS = {"Q1", "Q2"}
-if STUDY.rated:
-    QUESTIONS |= {"Q3", "Q4"}
-if CONFIG["receptors"]["panel"]:
-    QUESTIONS |= {"Q5"}
+if STUDY:
+    CONFIG = STUDY.config
+    OUT = STUDY.folder
+    QUESTIONS = {"Q1", "Q2"}
+    if STUDY.rated:
+        QUESTIONS |= {"Q3", "Q4"}
+    if CONFIG["receptors"]["panel"]:
+        QUESTIONS |= {"Q5"}
+
+
+def refuse_to_start(wildcards):
+    """Say why there is nothing to analyse yet."""
+    raise WorkflowError(WHY)
 
 
 def table(name):
@@ -40,8 +71,11 @@ def choose(section, *names):
     return {name: CONFIG[section][name] for name in names}
 
 
-# What the rule table reads; the power beside them only words a reason.
-JUDGING = choose("verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules")
+if STUDY:
+    # What the rule table reads; the power beside them only words a reason.
+    JUDGING = choose(
+        "verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules"
+    )
 
 
 def batches(n, size):
@@ -57,7 +91,7 @@ def null_seed():
 
 # No rule's output: what was typed differs from run to run, the results do not.
 onstart:
-    command = Path(OUT, "provenance", "command.txt")
+    command = Path("results", config["study"], "provenance", "command.txt")
     command.parent.mkdir(parents=True, exist_ok=True)
     command.write_text(
         shlex.join(["snakemake", *sys.argv[1:]]) + "\n", encoding="utf-8"

@@ -299,13 +299,16 @@ rule record_provenance:
         code=code_of("record_provenance"),
     output:
         inputs=table("provenance/inputs"),
+        sources=table("provenance/sources"),
         config=f"{OUT}/provenance/config.yaml",
         versions=f"{OUT}/provenance/versions.json",
         description=f"{OUT}/dataset_description.json",
     log:
         f"{OUT}/logs/record_provenance.txt",
     params:
-        config=STUDY.resolved,
+        # how files came here changes no result
+        config={key: STUDY.resolved[key] for key in STUDY.resolved if key != "fetch"},
+        sources=STUDY.public.sources().to_dict("list"),
         source=lambda wildcards: STUDY.source,
         versions=software_versions(),
     script:
@@ -352,6 +355,6 @@ rule write_report:
             "limits": QUALITY,
         },
         maps=STUDY.receptors.to_dict("records"),
-        atlases=STUDY.atlas_citations,
+        atlases=STUDY.atlas_citations + STUDY.public.dataset_citations(),
     script:
         "../scripts/write_report.py"

@@ -1,3 +1,4 @@
+import pandas as pd
 import yaml
 from snakemake.script import snakemake
 
@@ -12,6 +13,7 @@ groups = {
 }
 
 write_results(list_inputs(groups), snakemake.output.inputs[0])
+write_results(pd.DataFrame(snakemake.params.sources), snakemake.output.sources[0])
 write_text(
     yaml.safe_dump(snakemake.params.config, sort_keys=False), snakemake.output.config
 )

@@ -1,0 +1,18 @@
+"""Public files, before the study: `snakemake fetch`, where there is a network."""
+
+
+rule fetch_files:
+    """What does the study take from public sources that is not here yet?"""
+    input:
+        code=code_of("fetch_files"),
+    # Gone at once, so that it looks whenever it is asked for.
+    output:
+        temp(f"results/{config['study']}/fetched.txt"),
+    log:
+        f"results/{config['study']}/logs/fetch.txt",
+    localrule: True
+    params:
+        config=config,
+        command=FETCH,
+    script:
+        "../scripts/fetch_files.py"
