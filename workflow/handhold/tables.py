@@ -37,7 +37,7 @@ EFFECTS = {
     *("dz", "dz_low", "dz_high", "hedges_g", "g_low", "g_high", "detectable_dz"),
     *("attenuation", "relief", "baseline", "held", "binding", "x", "y", "z"),
     *("mean_fd", "max_fd", "average_fd", "largest_vif", "condition_number"),
-    "total_duration",
+    *("total_duration", "fisher_z"),
     *("bf10_low", "bf10_high", "bf10_partial", "bf10_partial_low", "bf10_partial_high"),
     *("max_cook", "response_baseline", "planted"),
     *("between", "between_low", "between_high", "covariance"),
