@@ -46,7 +46,7 @@ from handhold.svg import Mark
 from handhold.verdicts import ADJUSTED
 
 LINES = ("-", "--", "-.", ":")
-HATCHES = ("", "////", "....", "\\\\\\\\")
+HATCHES = ("", "////", "||||", "\\\\\\\\")
 
 LOWERED = "above 0: {act} lowered the response"
 MORE_RELIEF = "above 0: {act} helped"
@@ -395,7 +395,7 @@ def _draw_subjects(
         values = numbers(own["attenuation"])
         dots = axes.plot(
             i + DOTS + _swarm(values), values, MARKERS[i % len(MARKERS)],
-            color=colour_of(i), alpha=0.65, markeredgewidth=0,
+            color=colour_of(i), alpha=0.7, markeredgecolor=INK, markeredgewidth=0.3,
             markersize=4 if len(values) <= 60 else 2.5, gid=f"subjects {i}",
         )  # fmt: skip
         what = f"{roi_name(row)}, {readable(row['contrast'])}"
@@ -532,7 +532,8 @@ def draw_correlation(
         )
         return
     dots = scatter.plot(
-        x, y, marker, color=colour, alpha=0.7, markeredgewidth=0, gid="subjects",
+        x, y, marker, color=colour, alpha=0.75, gid="subjects", markeredgecolor=INK,
+        markeredgewidth=0.3,
         markersize=4.5 if len(x) <= 60 else 3,
     )  # fmt: skip
     name_marks(dots[0], _people(joined, values, what))
@@ -637,7 +638,7 @@ def _correlation_lines(row: Mapping) -> list[str]:
         r = tables.display(row["partial_r"], "r")
         p = _p_text("p", row["p_partial"])
         fwe = f" (FWE {tables.display(row['p_partial_fwe'], 'p')})"
-        lines += ["at equal baselines, which decides:", f"r = {r}, {p}{fwe}"]
+        lines += ["equal baselines (decides):", f"r = {r}, {p}{fwe}"]
     return lines
 
 

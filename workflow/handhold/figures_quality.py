@@ -16,6 +16,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from handhold import tables
 from handhold.drawing import (
@@ -25,6 +26,7 @@ from handhold.drawing import (
     INK,
     MARKERS,
     MM,
+    VERMILION,
     WIDTH,
     name_marks,
     numbers,
@@ -48,8 +50,12 @@ MOST_LOOKS = len(MARKERS)
 RUNS_REACH = 0.28
 # Tells the places of neighbours apart, and stays lighter than any mark.
 BAND = "#f1f1f1"
-# Between white and BLUE.
-PALE = "#9ecae1"
+# People on a sheet of outlines: a page of print.
+PER_SHEET = 40
+# Points of an outline; shorter ones go around a few voxels.
+SHORTEST_STROKE = 12
+# Of what is there in part, and in full: light enough for ink, and apart in grey.
+SHADES = ("#d8e8f2", "#7fb2d6")
 # What a tooltip calls the value of a cell.
 NAMES = {"tsnr": "tSNR", "n": "n ="}
 # Ticks of a variance-inflation factor, on a logarithmic axis.
@@ -251,7 +257,7 @@ def draw_cells(
     share = grid.div(grid.max(axis=1).clip(lower=1), axis=0)
     figure, axes = _lay_grid(grid)
     shades = matplotlib.colors.LinearSegmentedColormap.from_list(
-        "share", ["white", PALE, BLUE]
+        "share", ["white", *SHADES]
     )
     _draw_cells(axes, share, shades, 1)
     _name_cells(axes, grid.astype(int), "n")
@@ -261,6 +267,97 @@ def draw_cells(
     note = "Full: there. Pale: fewer images than others have. Cross: missing."
     axes.set_title(note, loc="left", fontsize=7.5)
     return figure
+
+
+@styled
+def draw_registration(
+    table: pd.DataFrame, planes: Mapping[str, NDArray], *, sheet: int = 0
+) -> Figure:
+    """Draw the outline of each person's mask on the template, a small picture per person.
+
+    Parameters
+    ----------
+    table : DataFrame
+        qc/registration.tsv, a row per subject.
+    planes : mapping of str to array
+        What `registration.check_registration` returns beside it.
+    sheet : int
+        Which `PER_SHEET` people to draw: 0 for the first.
+    """
+    first = sheet * PER_SHEET
+    own = table.iloc[first : first + PER_SHEET]
+    width, height, places = _lay_planes(planes)
+    n_columns = min(max(len(own), 1), 4)
+    n_rows = -(-max(len(own), 1) // n_columns)
+    scale = 0.97 * WIDTH / (4 * width)
+    figure = Figure(figsize=(n_columns * width * scale, n_rows * height * scale))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for i, row in enumerate(own.to_dict("records")):
+        left, top = (i % n_columns) * width, -(i // n_columns) * height
+        for axis, (across, up, extent) in places.items():
+            (a, b), (c, d) = extent
+            picture = planes[f"template_{axis}"]
+            shown = matplotlib.colormaps["gray"](0.25 + 0.75 * picture.T / 255)
+            shown[..., 3] = picture.T > 0
+            axes.imshow(
+                shown, origin="lower", interpolation="none", aspect="auto",
+                extent=(left + across, left + across + b - a, top + up, top + up + d - c),
+            )  # fmt: skip
+        traced = []
+        for axis, (across, up, extent) in places.items():
+            corner = np.array([left + across, top + up])
+            traced.append(corner + _outline(planes[f"mask_{axis}"][first + i], extent))
+        outline = np.concatenate(traced)
+        line = axes.plot(*outline.T, color=VERMILION, linewidth=0.9, gid="outline")
+        if np.isfinite(outline).any():
+            name_marks(line[0], [_registration_mark(row)])
+        covered = tables.display(row["template_covered"], "share")
+        subject = readable(row["subject"], LONGEST_SUBJECT)
+        axes.text(left, top - 4, f"{subject}: covers {covered}", fontsize=7, va="top")
+    axes.set_xlim(-6, n_columns * width - 6)
+    axes.set_ylim(-n_rows * height + 6, 6)
+    axes.set_axis_off()
+    return figure
+
+
+def _lay_planes(planes: Mapping[str, NDArray]) -> tuple[float, float, dict]:
+    """Place the three planes side by side (mm): the size of all, and by axis corner and extent."""
+    gap, label = 6, 32
+    extents = {axis: planes[f"extent_{axis}"].tolist() for axis in "xyz"}
+    tall = max(d - c for _, (c, d) in extents.values())
+    places, left = {}, 0.0
+    for axis, ((a, b), (c, d)) in extents.items():
+        places[axis] = (left, -label - (tall + d - c) / 2, extents[axis])
+        left += b - a + gap
+    return left + 2 * gap, tall + label + gap, places
+
+
+def _outline(mask: NDArray, extent: list) -> NDArray:
+    """Trace the border of a mask: points (mm from its first corner), strokes apart by NaN."""
+    # only this figure needs it; matplotlib brings it
+    from contourpy import contour_generator
+
+    (a, b), _ = extent
+    step = (b - a) / (mask.shape[0] - 1)
+    smooth = ndimage.gaussian_filter(np.pad(mask.astype(float), 2), 0.7)
+    x, y = ((np.arange(n) - 2) * step for n in smooth.shape)
+    strokes = contour_generator(x, y, smooth.T).lines(0.5)
+    apart = np.full((1, 2), np.nan)
+    long = [stroke for stroke in strokes if len(stroke) >= SHORTEST_STROKE]
+    return np.concatenate([apart, *(part for s in long for part in (s, apart))])
+
+
+def _registration_mark(row: Mapping) -> Mark:
+    covered, outside = (
+        tables.display(row[name], "share")
+        for name in ("template_covered", "mask_outside")
+    )
+    title = (
+        f"{plain(row['subject'])}: Dice with the template's brain "
+        f"{tables.display(row['dice_template'], 'r')}, {covered} of it covered, {outside} of the "
+        "mask outside"
+    )
+    return Mark(title, subject=str(row["subject"]))
 
 
 def _cell_name(row: Mapping) -> str:
@@ -431,7 +528,7 @@ def _draw_heat_map(
 def _lay_grid(grid: pd.DataFrame) -> tuple[Figure, Axes]:
     """Lay out a figure for rows of cells, the subjects below them."""
     width = np.clip((70 + 8 * grid.shape[1]) * MM, NARROWEST, WIDTH)
-    height = (38 + 6 * len(grid)) * MM
+    height = (36 + 5 * len(grid)) * MM
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_yticks(range(len(grid)), grid.index)

@@ -95,6 +95,7 @@ def identify(svg_text: str, marks: Mapping[str, Sequence[Mark]]) -> str:
                 if getattr(mark, key):
                     shape.set(f"data-{key}", _writable(getattr(mark, key)))
             ElementTree.SubElement(shape, f"{SVG}title").text = _writable(mark.title)
+    _share_pictures(root)
     for element in root.iter():
         for key in {"d", "x", "y"} & {*element.attrib}:
             element.set(key, LONG_NUMBER.sub(_round, element.get(key)))
@@ -174,6 +175,25 @@ def _shapes(group: Element) -> Iterator[Element]:
             yield child
         elif child.tag != f"{SVG}defs":
             yield from _shapes(child)
+
+
+def _share_pictures(root: Element) -> None:
+    """Keep a picture that comes again once, under definitions, and refer to it."""
+    places: dict[str | None, list[Element]] = {}
+    for image in root.iter(f"{SVG}image"):
+        places.setdefault(image.get(HREF), []).append(image)
+    shared = [images for images in places.values() if len(images) > 1]
+    for images in shared:
+        name = images[0].get("id", "")
+        kept = Element(images[0].tag, dict(images[0].attrib))
+        kept.attrib.pop("transform", None)
+        for image in images:
+            place = {"transform": image.get("transform", ""), HREF: f"#{name}"}
+            image.tag = f"{SVG}use"
+            image.attrib.clear()
+            image.attrib.update(place)
+        root.insert(0, Element(f"{SVG}defs"))
+        root[0].append(kept)
 
 
 def _round(number: re.Match) -> str:

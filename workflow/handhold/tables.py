@@ -19,11 +19,13 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LARGE, SMALL = 1e5, 1e-4
 
 COUNTS = {"n", "df", "volume", "volume_a", "volume_b", "rank", "df_low", "df_high"}
-COUNTS |= {"total_volumes", "total_censored"}
+COUNTS |= {"total_volumes", "total_censored", "mask_volume"}
 SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
 SHARES |= {"largest_high_pass_loss", "rate", "power"}
+SHARES |= {"template_covered", "mask_outside"}
 CORRELATIONS = {
     *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
+    "dice_template",
     *("null_low", "null_high", "null_sd", "null_sd_moran", "null_sd_variogram"),
     *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
     *("partial_r", "partial_low", "partial_high", "percentage_bend", "disattenuated"),
@@ -114,6 +116,11 @@ LABELS = {
     "skipped": "Skipped r",
     "vif": "VIF",
     "dice": "Dice",
+    "dice_template": "Dice with the template's brain",
+    "template_covered": "Share of the template's brain covered",
+    "mask_outside": "Share outside of it",
+    "mask_volume": "Volume (mm³)",
+    "n_images": "Images",
     "tsnr": "tSNR",
     "n_volumes": "Volumes",
     "n_censored": "Censored volumes",
