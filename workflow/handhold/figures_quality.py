@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from handhold import tables
+from handhold.captions import registration_sheets
 from handhold.drawing import (
     BLUE,
     COLOURS,
@@ -50,8 +51,6 @@ MOST_LOOKS = len(MARKERS)
 RUNS_REACH = 0.28
 # Tells the places of neighbours apart, and stays lighter than any mark.
 BAND = "#f1f1f1"
-# People on a sheet of outlines: a page of print.
-PER_SHEET = 40
 # Points of an outline; shorter ones go around a few voxels.
 SHORTEST_STROKE = 12
 # Of what is there in part, and in full: light enough for ink, and apart in grey.
@@ -271,7 +270,7 @@ def draw_cells(
 
 @styled
 def draw_registration(
-    table: pd.DataFrame, planes: Mapping[str, NDArray], *, sheet: int = 0
+    table: pd.DataFrame, planes: Mapping[str, NDArray], *, sheet: str = "registration"
 ) -> Figure:
     """Draw the outline of each person's mask on the template, a small picture per person.
 
@@ -281,18 +280,17 @@ def draw_registration(
         qc/registration.tsv, a row per subject.
     planes : mapping of str to array
         What `registration.check_registration` returns beside it.
-    sheet : int
-        Which `PER_SHEET` people to draw: 0 for the first.
+    sheet : str
+        Which sheet to draw, by its name (`captions.name_sheets`).
     """
-    first = sheet * PER_SHEET
-    own = table.iloc[first : first + PER_SHEET]
+    own = registration_sheets(table.reset_index(drop=True))[sheet]
     width, height, places = _lay_planes(planes)
     n_columns = min(max(len(own), 1), 4)
     n_rows = -(-max(len(own), 1) // n_columns)
     scale = 0.97 * WIDTH / (4 * width)
     figure = Figure(figsize=(n_columns * width * scale, n_rows * height * scale))
     axes = figure.add_axes((0, 0, 1, 1))
-    for i, row in enumerate(own.to_dict("records")):
+    for i, (person, row) in enumerate(own.iterrows()):
         left, top = (i % n_columns) * width, -(i // n_columns) * height
         for axis, (across, up, extent) in places.items():
             (a, b), (c, d) = extent
@@ -306,7 +304,7 @@ def draw_registration(
         traced = []
         for axis, (across, up, extent) in places.items():
             corner = np.array([left + across, top + up])
-            traced.append(corner + _outline(planes[f"mask_{axis}"][first + i], extent))
+            traced.append(corner + _outline(planes[f"mask_{axis}"][person], extent))
         outline = np.concatenate(traced)
         line = axes.plot(*outline.T, color=VERMILION, linewidth=0.9, gid="outline")
         if np.isfinite(outline).any():

@@ -5,10 +5,10 @@ from handhold.errors import speak_plainly
 from handhold.io import read_results
 
 speak_plainly(snakemake.log[0])
-given = snakemake.input
+given = dict(snakemake.input.items())
 figure = figures_quality.draw_cells(
-    read_results(given.manifest[0]),
-    read_results(given.relief[0]) if "relief" in given.keys() else None,  # noqa: SIM118
-    read_results(given.excluded[0]),
+    read_results(given["manifest"][0]),
+    read_results(given["relief"][0]) if "relief" in given else None,
+    read_results(given["excluded"][0]),
 )
 drawing.save(figure, snakemake.output[0].removesuffix(".svg"))
