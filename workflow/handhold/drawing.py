@@ -94,19 +94,22 @@ def name_marks(artist: Artist, marks: Iterable[Mark]) -> None:
 
 
 def save(figure: Figure, stem: str | Path) -> None:
-    """Write a figure as `stem`.svg and `stem`.png, the same bytes every time.
+    """Write a figure as `stem`.svg and `stem`.png, the same bytes every time."""
+    write_text(to_svg(figure), f"{stem}.svg")
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(f"{stem}.png", format="png", dpi=PNG_DPI)
 
-    In the SVG, what `name_marks` named has its name and a tooltip.
-    """
+
+def to_svg(figure: Figure) -> str:
+    """Write a figure as SVG, in which what `name_marks` named has its name and a tooltip."""
     marks = {}
     for artist in figure.findobj(lambda artist: getattr(artist, "marks", ())):
         artist.set_gid(f"marks-{len(marks)}")
         marks[artist.get_gid()] = artist.marks
+    drawn = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
-        write_text(identify(drawn.getvalue(), marks), f"{stem}.svg")
-        figure.savefig(f"{stem}.png", format="png", dpi=PNG_DPI)
+    return identify(drawn.getvalue(), marks)
 
 
 def select_rois(table: pd.DataFrame, definition: str | None = None) -> pd.DataFrame:
