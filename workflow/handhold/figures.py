@@ -151,7 +151,7 @@ def draw_tracking(
     n_columns = min(max(len(tests) // max(len(order), 1), 1), MOST_COLUMNS)
     n_rows = -(-max(len(tests), 1) // n_columns)
     width = WIDTH if n_columns > 2 else max(HALF * n_columns, NARROWEST)
-    figure = Figure(figsize=(width, (94 * n_rows + 14) * MM), layout="constrained")
+    figure = Figure(figsize=(width, (98 * n_rows + 14) * MM), layout="constrained")
     strips, scatters = _pairs(figure, n_rows, n_columns)
     values = {"attenuation": plain(unit), "relief": ""}
     for i, (_, row) in enumerate(tests.iterrows()):
@@ -201,7 +201,7 @@ def draw_coupling(
         coupling["receptor"] == test["receptor"]
     )
     joined = coupling[chosen].merge(relief, on=["subject", "contrast"])
-    figure = Figure(figsize=(NARROWEST, 104 * MM), layout="constrained")
+    figure = Figure(figsize=(NARROWEST, 122 * MM), layout="constrained")
     strips, scatters = _pairs(figure, 1, 1)
     what = f"{readable(test['receptor'])}, {readable(test['contrast'])}"
     values = {"fisher_z": "", "relief": ""}
@@ -481,7 +481,7 @@ def _pairs(figure: Figure, n_rows: int, n_columns: int) -> tuple[list, list]:
     """Lay out a strip for r above each scatter."""
     panels = figure.subplots(
         2 * n_rows, n_columns, squeeze=False, sharey="row",
-        height_ratios=[0.2, 1] * n_rows,
+        height_ratios=[0.24, 1] * n_rows,
     )  # fmt: skip
     return panels[::2].ravel().tolist(), panels[1::2].ravel().tolist()
 
@@ -572,7 +572,7 @@ def _draw_strip(axes: Axes, row: Mapping, *, named: bool) -> None:
     """Draw r, its interval, its range under leaving one out, and the ceiling."""
     rows = {"r": ("effect", "low", "high", "loo_low", "loo_high")}
     if row.get("model") == ADJUSTED:
-        rows["at equal\nbaselines"] = ("partial_r", "partial_low", "partial_high")
+        rows["equal\nbaselines"] = ("partial_r", "partial_low", "partial_high")
     axes.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
     for y, columns in enumerate(rows.values()):
         r, *bounds = (_number(row.get(column)) for column in columns)
@@ -624,22 +624,24 @@ def _correlation_lines(row: Mapping) -> list[str]:
     if tables.is_missing(row["effect"]):
         return ["r n/a", "", "", ""]
     r = tables.display(row["effect"], "r")
-    p = _p_text("p", row["p"])
-    if "p_fwe" in row and row["p_fwe"] != row["p"]:
-        p += f" (FWE {tables.display(row['p_fwe'], 'p')})"
     left_out = [tables.display(row.get(f"loo_{end}"), "r") for end in ("low", "high")]
     lines = [
         f"r = {r} {tables.interval(row['low'], row['high'], 'r')}",
-        p,
+        _p_line(row["p"], row.get("p_fwe", row["p"])),
         f"one left out: {' to '.join(left_out)}",
         f"ceiling: {tables.display(row.get('ceiling'), 'r')}",
     ]
     if row.get("model") == ADJUSTED:
         r = tables.display(row["partial_r"], "r")
-        p = _p_text("p", row["p_partial"])
-        fwe = f" (FWE {tables.display(row['p_partial_fwe'], 'p')})"
-        lines += ["equal baselines (decides):", f"r = {r}, {p}{fwe}"]
+        p = _p_line(row["p_partial"], row["p_partial_fwe"])
+        lines += ["equal baselines (decides):", f"r = {r}, {p}"]
     return lines
+
+
+def _p_line(p: object, p_fwe: object) -> str:
+    """Write p, and family-wise p where there is a family."""
+    fwe = f" (FWE {tables.display(p_fwe, 'p')})" if p_fwe != p else ""
+    return _p_text("p", p) + fwe
 
 
 def _p_text(name: str, value: object) -> str:

@@ -90,7 +90,7 @@ def look_up(grid: Grid, image: Grid) -> NDArray:
     --------
     >>> fine = Grid(np.diag([2.0, 2, 2, 1]), (5, 1, 1))
     >>> look_up(fine, Grid(np.diag([4.0, 4, 4, 1]), (2, 1, 1))).ravel().tolist()
-    [0, 0, 1, 1, -1]
+    [0, 0, 1, -1, -1]
     """
     step = np.linalg.inv(image.affine) @ grid.affine
     places = np.indices(grid.shape, dtype=float).reshape(3, -1)
@@ -111,7 +111,7 @@ def overlap(mask: NDArray, brain: NDArray, voxel_volume: float) -> dict[str, flo
     >>> [round(value, 3) for value in found.values()]
     [24.0, 0.667, 0.667, 0.333]
     """
-    own, whole, both = mask.sum(), brain.sum(), (mask & brain).sum()
+    own, whole, both = (int(m.sum()) for m in (mask, brain, mask & brain))
     return {
         "mask_volume": own * voxel_volume,
         "dice_template": 2 * both / (own + whole),
