@@ -137,3 +137,23 @@ def test_a_style_becomes_attributes():
     assert found.startswith(
         '<svg role="img" aria-labelledby="f-alt" viewBox="0 0 20 10"'
     )
+
+
+@pytest.mark.parametrize(
+    ("looks", "shared"),
+    [
+        (("fill: red; fill-opacity: 0.5",) * 2, "fill: red; fill-opacity: 0.5"),
+        (("fill: red", "fill: blue"), None),
+        # Half of all marks at once is not half of each.
+        (("fill: red; opacity: 0.5",) * 2, None),
+    ],
+)
+def test_a_look_that_all_marks_share_is_written_once(looks, shared):
+    uses = "".join(f'<use xlink:href="#m" style="{look}"/>' for look in looks)
+    named = {"people": [Mark("a"), Mark("b")]}
+    text = svg.identify(drawing(f'<g id="people">{uses}</g>'), named)
+    group = ElementTree.fromstring(text).find(f"{svg.SVG}g")
+    assert group.get("style") == shared
+    assert [use.get("style") for use in group] == [
+        look * (not shared) or None for look in looks
+    ]

@@ -56,6 +56,8 @@ MOST_COLUMNS = 4
 VOXEL_MM = 2
 # Letters of 8 pt that fit along the side of a panel.
 LONGEST_LINE = 38
+# Letters of 7 pt that fit below an ROI's place.
+LONGEST_TICK = 9
 # Where in an ROI's place its parts stand, so that none hides another: dots, mean, cloud.
 DOTS, MEAN, CLOUD = -0.22, 0.06, 0.14
 # How far dots reach to either side, and the cloud to its right.
@@ -410,7 +412,7 @@ def _draw_subjects(
         )  # fmt: skip
         missing = "" if np.isfinite(mean) else "\n(no estimate)"
         n = tables.display(row["n"], "count")
-        name = "\n".join(textwrap.wrap(roi_name(row), 11))
+        name = "\n".join(textwrap.wrap(roi_name(row), LONGEST_TICK))
         names.append(f"{name}\nn = {n}{missing}")
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, max(len(names), 1) - 0.4)

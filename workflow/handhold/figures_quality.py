@@ -541,10 +541,11 @@ def _draw_cells(
 ) -> QuadMesh:
     """Draw each cell of a grid as a mark of its own, row by row from the top."""
     n_rows, n_columns = grid.shape
+    apart = n_columns <= MOST_LABELS
     edges = np.arange(n_columns + 1) - 0.5, np.arange(n_rows + 1) - 0.5
     cells = axes.pcolormesh(
         *edges, np.ma.masked_invalid(grid.to_numpy(float)), cmap=colours, vmin=0,
-        vmax=highest, edgecolors="white", linewidth=0.4,
+        vmax=highest, edgecolors="white" if apart else "face", linewidth=0.4 if apart else 0.1,
     )  # fmt: skip
     axes.set_ylim(n_rows - 0.5, -0.5)
     return cells

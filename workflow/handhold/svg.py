@@ -95,6 +95,8 @@ def identify(svg_text: str, marks: Mapping[str, Sequence[Mark]]) -> str:
                 if getattr(mark, key):
                     shape.set(f"data-{key}", _writable(getattr(mark, key)))
             ElementTree.SubElement(shape, f"{SVG}title").text = _writable(mark.title)
+        if drawn:
+            _share_style(groups[name], drawn)
     _share_pictures(root)
     for element in root.iter():
         for key in {"d", "x", "y"} & {*element.attrib}:
@@ -175,6 +177,15 @@ def _shapes(group: Element) -> Iterator[Element]:
             yield child
         elif child.tag != f"{SVG}defs":
             yield from _shapes(child)
+
+
+def _share_style(group: Element, drawn: Sequence[Element]) -> None:
+    """Say what all marks of a group look like once, where all look the same."""
+    styles = {shape.get("style") for shape in drawn}
+    # the opacity of a group is not that of each of its marks
+    if len(styles) == 1 and not re.search(r"(^|[ ;])opacity", min(styles) or "opacity"):
+        for shape in drawn:
+            group.set("style", shape.attrib.pop("style"))
 
 
 def _share_pictures(root: Element) -> None:
