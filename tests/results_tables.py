@@ -116,6 +116,8 @@ def tracking_tests(table, rng):
             bf10=rng.lognormal(0, 1, len(rows)),
             loo_low=r - 0.06,
             loo_high=r + 0.06,
+            most_influential="02",
+            ceiling=0.81,
             detectable_r=0.54,
             n_permutations=9999,
             verdict="inconclusive",
@@ -183,6 +185,7 @@ def coupling_tests(contrasts=CONTRASTS):
             question="Q4", receptor="mu_opioid", contrast=c, n=24, effect=0.234,
             low=-0.19, high=0.58, spearman=0.2, skipped=0.21, n_outliers=0, p=0.27,
             bf10=0.44, loo_low=0.17, loo_high=0.3, detectable_r=0.54,
+            most_influential="05", ceiling=np.nan,
             verdict="inconclusive", reason="24 people detect r = .54 at best",
         )
         for c in contrasts
@@ -204,6 +207,19 @@ def regions(rng, n=24, rois=ROIS, definitions=DEFINITIONS):
         "variance coverage tsnr n_voxels excluded"
     )
     return as_text(pd.DataFrame(rows, columns=columns.split()))
+
+
+def registration(n=24):
+    """Draw qc/registration.tsv; the first person's brain was cut off."""
+    covered = np.where(np.arange(n) == 0, 0.62, np.linspace(0.97, 0.99, n))
+    return as_text(
+        pd.DataFrame(
+            dict(
+                subject=subjects(n), n_images=4, mask_volume=1_800_000.0,
+                dice_template=covered - 0.01, template_covered=covered, mask_outside=0.02,
+            )
+        )
+    )  # fmt: skip
 
 
 def definitions(rois=ROIS):

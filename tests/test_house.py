@@ -145,7 +145,7 @@ LAYERS = {
         *("extract", "provenance", "group", "progress"),
         *("transfer", "fetch", "openneuro", "public"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
-        "figures_calibration",
+        *("figures_calibration", "svg", "registration"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {

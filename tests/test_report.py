@@ -69,6 +69,7 @@ def results(rng):
         "regions/definitions": example.definitions(),
         "exclusions_by_stage": example.exclusions_by_stage(),
         "exclusions": example.exclusions(),
+        "qc/registration": example.registration(),
         **of_runs(rng),
     }
 

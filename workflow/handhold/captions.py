@@ -16,6 +16,8 @@ from handhold.verdicts import ADJUSTED
 TWO_HUMPS = 3.0
 LOWERED = "Values above 0: {act} lowered the response"
 HELPED = "relief above 0: {act} helped"
+# People on a sheet of outlines: a page of print.
+PER_SHEET = 40
 # What a calibration plants, by question.
 WHAT = {
     "Q1": "d_z",
@@ -50,7 +52,12 @@ def describe_figures(
     correlation, `unit` that of attenuation; `act` is what is to lower the response;
     `limits` are those of `describe_runs`, needed where there are runs.
     """
-    described = {"coverage": describe_coverage(min_coverage)}
+    described = {
+        "coverage": describe_coverage(min_coverage),
+        "cells": describe_cells(rated="tests/tracking" in results),
+    }
+    if "qc/registration" in results:
+        described |= describe_registration(results["qc/registration"])
     if "qc/summary" in results:
         described["runs"] = describe_runs(results["qc/summary"].iloc[0], limits)
         described["tsnr"] = describe_tsnr()
@@ -90,10 +97,15 @@ def describe_attenuation(tests: pd.DataFrame, unit: str, *, act: str) -> Descrip
         f"{row['region']} ({row['contrast']}): mean {_estimate(row, 'effect')}"
         for row in tests.to_dict("records")
     )
-    alt = f"One dot per subject and a bar for the mean, by ROI and contrast. {means}."
+    alt = (
+        "Raincloud by ROI and contrast: a mark per subject, the mean, and their density. "
+        f"{means}."
+    )
     caption = (
-        f"Attenuation by ROI ({unit}). Dots are subjects ({_range(tests, 'n')} per ROI), bars "
-        "the mean with its 95 % interval. Test: sign-flip permutation over subjects "
+        f"Attenuation by ROI ({unit}). Small marks are subjects ({_range(tests, 'n')} per ROI), "
+        "spread sideways so that each is seen; the diamond is the mean with its 95 % interval, "
+        "the cloud a Gaussian kernel density of the subjects (Scott's bandwidth, from 10 on), "
+        "drawn for the eye. Test: sign-flip permutation over subjects "
         f"({_range(tests, 'n_permutations')} permutations) against a mean of zero, "
         f"family-wise over ROIs and contrasts by the largest |t|. {LOWERED.format(act=act)}."
     )
@@ -103,18 +115,48 @@ def describe_attenuation(tests: pd.DataFrame, unit: str, *, act: str) -> Descrip
 def describe_tracking(tests: pd.DataFrame, *, act: str) -> Description:
     """Describe `figures.draw_tracking`; `tests` holds the rows that were drawn."""
     found = "; ".join(
-        f"{row['region']} ({row['contrast']}): r = {_estimate(row, 'r')}"
+        f"{row['region']} ({row['contrast']}): r = {_estimate(row, 'r')}{_hangs_on(row)}"
         for row in tests.to_dict("records")
     )
     alt = f"Scatter of relief against attenuation, one panel per ROI. {found}."
     caption = (
-        f"Relief against attenuation; a dot is a subject ({_range(tests, 'n')} per "
-        "panel), the line a least-squares fit. Pearson r with its BCa bootstrap 95 % "
-        f"interval; p by permuting relief over subjects ({_range(tests, 'n_permutations')} "
-        "permutations), FWE: family-wise by the largest |r|. "
-        f"{_decided(tests)}{LOWERED.format(act=act)}; {HELPED.format(act=act)}."
+        f"Relief against attenuation; a mark is a subject ({_range(tests, 'n')} per "
+        f"panel). {_of_correlations(tests)}p by permuting relief over subjects "
+        f"({_range(tests, 'n_permutations')} permutations), FWE: family-wise by the largest "
+        f"|r|. {_decided(tests)}{LOWERED.format(act=act)}; {HELPED.format(act=act)}."
     )
     return Description(alt, caption)
+
+
+def _hangs_on(row: Mapping) -> str:
+    """Say what r hangs on: its range where one person is left out, and the ceiling."""
+    if tables.is_missing(row.get("loo_low")):
+        return ""
+    low, high, ceiling = (
+        tables.display(row.get(name), "r")
+        for name in ("loo_low", "loo_high", "ceiling")
+    )
+    return f", {low} to {high} leaving one person out, ceiling {ceiling}"
+
+
+def _of_correlations(tests: pd.DataFrame) -> str:
+    """Explain what `figures.draw_correlation` draws."""
+    said = (
+        "Line: least squares, with the pointwise 95 % band of its mean, computed for the eye; no "
+        "test rests on it. Strip: Pearson r (diamond) with its BCa bootstrap 95 % interval, "
+        "thick its range where any one person is left out; the ring marks the person with the "
+        "largest Cook's distance. "
+    )
+    if "ceiling" in tests and not tests["ceiling"].map(tables.is_missing).all():
+        said += (
+            "Hatched: beyond the ceiling, the largest r to be expected with the reliabilities of "
+            "the measures. "
+        )
+    else:
+        said += (
+            "The ceiling that reliability sets is not known: no measure was repeated. "
+        )
+    return said
 
 
 def _decided(tests: pd.DataFrame) -> str:
@@ -191,15 +233,25 @@ def describe_panel(tests: pd.DataFrame) -> Description:
 def describe_coupling(test: Mapping, *, act: str) -> Description:
     """Describe `figures.draw_coupling` from its row of the tests."""
     r = _estimate(test, "r")
-    alt = f"Scatter of relief against coupling with {test['receptor']}: r = {r}."
+    alt = (
+        f"Scatter of relief against coupling with {test['receptor']}: r = {r}"
+        f"{_hangs_on(test)}."
+    )
     caption = (
-        f"Relief against coupling with {test['receptor']} ({test['contrast']}); a dot is a "
-        f"subject (n = {test['n']}), the line a least-squares fit. Pearson r = {r} (BCa "
-        f"bootstrap 95 % interval), p {_p(test['p'])} by permuting relief over subjects. "
-        "Coupling above 0: the subject's attenuation is higher where binding is higher; "
-        f"{HELPED.format(act=act)}."
+        f"Relief against coupling with {test['receptor']} ({test['contrast']}); a mark is a "
+        f"subject (n = {test['n']}). {_of_correlations(pd.DataFrame([test]))}Pearson r = {r}, "
+        f"p {_p(test['p'])} by permuting relief over subjects. "
+        f"{_coupling_decided(test)}Coupling above 0: the subject's attenuation is higher where "
+        f"binding is higher; {HELPED.format(act=act)}."
     )
     return Description(alt, caption)
+
+
+def _coupling_decided(test: Mapping) -> str:
+    if test.get("model") != ADJUSTED:
+        return ""
+    r = tables.display(test["partial_r"], "r")
+    return f"The verdict rests on r at equal measured baselines: {r}, p {_p(test['p_partial'])}. "
 
 
 def describe_rois(names: list[str], definition: str) -> Description:
@@ -223,6 +275,61 @@ def describe_coverage(min_coverage: float) -> Description:
         f"worst). Crosses: below {gate}, excluded and listed in the table of exclusions."
     )
     return Description(alt, caption)
+
+
+def describe_cells(*, rated: bool) -> Description:
+    """Describe `figures_quality.draw_cells`."""
+    ratings = " and, by contrast, a rating" if rated else ""
+    alt = (
+        "Grid of what each person has, a column per subject: an image of every condition and "
+        f"cue{ratings}. Crosses mark what is missing."
+    )
+    caption = (
+        f"What each person has: an image of every condition and cue{ratings}. Full cells are "
+        "there; pale ones hold fewer images than others have; a cross marks what is missing, of "
+        "people who were left out everything. Who and why stands in the table of exclusions."
+    )
+    return Description(alt, caption)
+
+
+def describe_registration(table: pd.DataFrame) -> dict[str, Description]:
+    """Describe the sheets of `figures_quality.draw_registration`, by name of the figure."""
+    covered = sorted(table["template_covered"].astype(float))
+    low, high = (tables.display(share, "share") for share in (covered[0], covered[-1]))
+    return {
+        name: Description(
+            f"Outlines of {len(rows)} people's images on the MNI template in three planes. Of the "
+            f"template's brain they cover {low} to {high} over all {len(table)} people.",
+            f"Registration check, {len(rows)} of {len(table)} people. Outline: what all images of "
+            "a person measured, on the MNI152 template (ICBM 2009a) in the planes x = 2, y = 10 "
+            "and z = 0 mm, left is left. It should run along the brain; images that were not "
+            "masked reach beyond it, up to the edge of the field of view. Beside the name: share "
+            "of the template's brain that is covered.",
+        )
+        for name, rows in registration_sheets(table).items()
+    }
+
+
+def registration_sheets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Deal the people of qc/registration.tsv to the sheets that are drawn, by name."""
+    names = name_sheets(len(table))
+    return {
+        name: table.iloc[i * PER_SHEET : (i + 1) * PER_SHEET]
+        for i, name in enumerate(names)
+    }
+
+
+def name_sheets(n_subjects: int) -> list[str]:
+    """Name the sheets of outlines that this many people take.
+
+    Examples
+    --------
+    >>> name_sheets(40), name_sheets(41)
+    (['registration'], ['registration-1', 'registration-2'])
+    """
+    n = max(-(-n_subjects // PER_SHEET), 1)
+    stem = "registration"
+    return [stem] if n == 1 else [f"{stem}-{i + 1}" for i in range(n)]
 
 
 def describe_runs(summary: Mapping, limits: Mapping[str, float]) -> Description:

@@ -9,14 +9,19 @@ References
 """
 
 import functools
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
 from matplotlib import font_manager
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from handhold.io import write_text
+from handhold.svg import Mark, identify
 
 # Files are written without a display; nilearn would otherwise ask for one.
 matplotlib.use("Agg")
@@ -61,6 +66,8 @@ STYLE = {
     "svg.hashsalt": "handhold",
     # Letters as outlines: the reader's machine may not have the font.
     "svg.fonttype": "path",
+    # A picture that many places share is written once.
+    "image.composite_image": False,
 }
 
 # Longer names are cut in a figure; the tables keep them whole.
@@ -80,11 +87,29 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return in_style
 
 
+def name_marks(artist: Artist, marks: Iterable[Mark]) -> None:
+    """Say whom or what each mark of an artist stands for, in the order of drawing."""
+    # Matplotlib has no place for it; `save` looks here.
+    artist.marks = tuple(marks)
+
+
 def save(figure: Figure, stem: str | Path) -> None:
     """Write a figure as `stem`.svg and `stem`.png, the same bytes every time."""
+    write_text(to_svg(figure), f"{stem}.svg")
     with matplotlib.rc_context(STYLE):
-        figure.savefig(f"{stem}.svg", format="svg", metadata={"Date": None})
         figure.savefig(f"{stem}.png", format="png", dpi=PNG_DPI)
+
+
+def to_svg(figure: Figure) -> str:
+    """Write a figure as SVG, in which what `name_marks` named has its name and a tooltip."""
+    marks = {}
+    for artist in figure.findobj(lambda artist: getattr(artist, "marks", ())):
+        artist.set_gid(f"marks-{len(marks)}")
+        marks[artist.get_gid()] = artist.marks
+    drawn = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return identify(drawn.getvalue(), marks)
 
 
 def select_rois(table: pd.DataFrame, definition: str | None = None) -> pd.DataFrame:

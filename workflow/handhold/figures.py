@@ -7,7 +7,7 @@ from a table.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -15,9 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Polygon
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from handhold import tables
 from handhold.drawing import (
@@ -33,6 +33,7 @@ from handhold.drawing import (
     VERMILION,
     WIDTH,
     colour_of,
+    name_marks,
     numbers,
     plain,
     readable,
@@ -41,9 +42,11 @@ from handhold.drawing import (
     styled,
 )
 from handhold.families import FAMILIES
+from handhold.svg import Mark
+from handhold.verdicts import ADJUSTED
 
 LINES = ("-", "--", "-.", ":")
-HATCHES = ("", "////", "....", "\\\\\\\\")
+HATCHES = ("", "////", "||||", "\\\\\\\\")
 
 LOWERED = "above 0: {act} lowered the response"
 MORE_RELIEF = "above 0: {act} helped"
@@ -53,8 +56,18 @@ MOST_COLUMNS = 4
 VOXEL_MM = 2
 # Letters of 8 pt that fit along the side of a panel.
 LONGEST_LINE = 38
-# Means stand to the right of their dots, so that they hide none.
-BESIDE = 0.4
+# Letters of 7 pt that fit below an ROI's place.
+LONGEST_TICK = 9
+# Where in an ROI's place its parts stand, so that none hides another: dots, mean, cloud.
+DOTS, MEAN, CLOUD = -0.22, 0.06, 0.14
+# How far dots reach to either side, and the cloud to its right.
+REACH, THICKNESS = 0.2, 0.32
+# Of fewer people a density is a guess.
+SMALLEST_CLOUD = 10
+# Holds the legend of a figure of correlations (mm).
+NARROWEST = 110 * MM
+# Level of the band around a fit.
+BAND = 0.95
 
 
 @styled
@@ -86,7 +99,8 @@ def draw_attenuation(
     Returns
     -------
     Figure
-        Dots are subjects; the black bar beside them is the mean with its interval.
+        Dots are subjects, the cloud is their density, and between them stands the mean
+        with its interval.
     """
     tests = select_rois(tests, definition)
     contrasts = list(dict.fromkeys(tests["contrast"]))
@@ -97,7 +111,7 @@ def draw_attenuation(
     figure = Figure(figsize=(width, 78 * MM * n_rows), layout="constrained")
     panels = figure.subplots(n_rows, beside, sharey=True, squeeze=False).ravel()
     for panel, contrast in zip(panels, contrasts, strict=False):
-        _draw_subjects(panel, attenuation, tests[tests["contrast"] == contrast])
+        _draw_subjects(panel, attenuation, tests[tests["contrast"] == contrast], unit)
         panel.set_title(readable(contrast), loc="left", fontweight="bold")
     for panel in panels[::beside]:
         panel.set_ylabel(
@@ -124,8 +138,8 @@ def draw_tracking(
     attenuation, relief : DataFrame
         attenuation/rois.tsv and relief.tsv, joined by subject and contrast.
     tests : DataFrame
-        tests/tracking.tsv; its effect (Pearson r), low, high, p and p_fwe are
-        written above the panel. Its rows, in its order, are the panels.
+        tests/tracking.tsv, whose rows, in its order, are the panels. What is drawn of a
+        row is said at `draw_correlation`.
     unit, relief_label, act : str
         Unit of attenuation; label of the relief axis; what is to lower the response.
     definition : str, optional
@@ -138,25 +152,29 @@ def draw_tracking(
     several = len(order) > 1
     n_columns = min(max(len(tests) // max(len(order), 1), 1), MOST_COLUMNS)
     n_rows = -(-max(len(tests), 1) // n_columns)
-    width = WIDTH if n_columns > 2 else HALF * n_columns
-    figure = Figure(figsize=(width, (62 * n_rows + 6) * MM), layout="constrained")
-    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
-    for i, (panel, (_, row)) in enumerate(zip(panels, tests.iterrows(), strict=False)):
+    width = WIDTH if n_columns > 2 else max(HALF * n_columns, NARROWEST)
+    figure = Figure(figsize=(width, (98 * n_rows + 14) * MM), layout="constrained")
+    strips, scatters = _pairs(figure, n_rows, n_columns)
+    values = {"attenuation": plain(unit), "relief": ""}
+    for i, (_, row) in enumerate(tests.iterrows()):
         joined = _of_row(attenuation, row).merge(relief, on=["subject", "contrast"])
-        colour, marker = COLOURS[i % n_columns], MARKERS[i % n_columns]
-        x, y = numbers(joined["attenuation"]), numbers(joined["relief"])
-        _draw_scatter(panel, x, y, colour=colour, marker=marker)
-        panel.locator_params(axis="x", nbins=4)
+        what = f"{roi_name(row)}, {readable(row['contrast'])}"
         title = [roi_name(row), readable(row["contrast"])][: 1 + several]
-        panel.set_title("\n".join([*title, *_correlation_lines(row)]), loc="left")
-    for panel in panels[len(tests) :]:
+        draw_correlation(
+            strips[i], scatters[i], joined, row, title, values, what,
+            colour=COLOURS[i % n_columns], marker=MARKERS[i % n_columns],
+            named=i % n_columns == 0,
+        )  # fmt: skip
+        scatters[i].locator_params(axis="x", nbins=4)
+    for panel in [*strips[len(tests) :], *scatters[len(tests) :]]:
         panel.set_axis_off()
     in_unit = f" ({plain(unit)})" if unit else ""
     figure.supxlabel(
         f"Attenuation{in_unit}; {LOWERED.format(act=plain(act))}", fontsize=8
     )
-    for panel in panels[::n_columns]:
+    for panel in scatters[::n_columns]:
         panel.set_ylabel(_label(relief_label, MORE_RELIEF.format(act=plain(act))))
+    _explain_correlations(figure, tests)
     return figure
 
 
@@ -177,7 +195,7 @@ def draw_coupling(
         coupling.tsv (fisher_z of a subject's correlation with the map) and
         relief.tsv.
     test : mapping
-        One row of tests/coupling.tsv: receptor, contrast, effect, low, high, p.
+        One row of tests/coupling.tsv; what is drawn of it is said at `draw_correlation`.
     relief_label, act : str
         Label of the relief axis; what is to bring relief.
     """
@@ -185,17 +203,19 @@ def draw_coupling(
         coupling["receptor"] == test["receptor"]
     )
     joined = coupling[chosen].merge(relief, on=["subject", "contrast"])
-    figure = Figure(figsize=(100 * MM, 80 * MM), layout="constrained")
-    panel = figure.subplots()
-    _draw_scatter(panel, numbers(joined["fisher_z"]), numbers(joined["relief"]))
-    panel.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
+    figure = Figure(figsize=(NARROWEST, 122 * MM), layout="constrained")
+    strips, scatters = _pairs(figure, 1, 1)
     what = f"{readable(test['receptor'])}, {readable(test['contrast'])}"
-    panel.set_title("\n".join([what, *_correlation_lines(test)]), loc="left")
+    values = {"fisher_z": "", "relief": ""}
+    draw_correlation(strips[0], scatters[0], joined, test, [what], values, what)
+    panel = scatters[0]
+    panel.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
     panel.set_xlabel(
         "Coupling: Fisher z of the subject's correlation of\n"
         "attenuation with binding; above 0: follows the receptors"
     )
     panel.set_ylabel(_label(relief_label, MORE_RELIEF.format(act=plain(act))))
+    _explain_correlations(figure, pd.DataFrame([test]))
     return figure
 
 
@@ -207,6 +227,7 @@ def draw_correspondence(
     null_r: Mapping[str, NDArray],
     test: Mapping,
     *,
+    regions: Sequence[str] = (),
     unit: str = "",
     receptor_label: str = "Receptor binding",
     act: str = "holding",
@@ -227,13 +248,16 @@ def draw_correspondence(
     test : mapping
         A row of tests/correspondence.tsv: effect, null_low, null_high, p_map,
         p_subject and method.
+    regions : sequence of str
+        Names of the parcels, for their tooltips.
     unit, receptor_label, act : str
         Unit of attenuation, label of the binding axis, what is to lower the response.
     """
     binding, group = np.asarray(binding, float), np.asarray(group, float)
     figure = Figure(figsize=(WIDTH, 90 * MM), layout="constrained")
     scatter, histogram = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    _draw_parcels(scatter, binding, group, np.asarray(structure))
+    names = np.array([*regions] or [""] * len(binding), dtype=object)
+    _draw_parcels(scatter, binding, group, np.asarray(structure), names, plain(unit))
     in_unit = f" ({plain(unit)})" if unit else ""
     scatter.set_xlabel(plain(receptor_label))
     scatter.set_ylabel(f"Group attenuation{in_unit}\n{LOWERED.format(act=plain(act))}")
@@ -258,17 +282,18 @@ def draw_panel(tests: pd.DataFrame) -> Figure:
     axes.hlines(y, low, high, color=LIGHT, linewidth=6, zorder=1)
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     first = is_target.sum()
-    axes.plot(r[:first], y[:first], "D", color=VERMILION, markersize=6, gid="target")
-    axes.plot(r[first:], y[first:], "o", color=BLUE, markersize=5, gid="others")
+    for part, look, size, colour, gid in (
+        (slice(first), "D", 6, VERMILION, "target"),
+        (slice(first, None), "o", 5, BLUE, "others"),
+    ):
+        known = rows[part][np.isfinite(r[part])]
+        dots = axes.plot(r[part], y[part], look, color=colour, markersize=size, gid=gid)
+        name_marks(dots[0], [_map_mark(row) for row in known.to_dict("records")])
     _write_beside(axes, y, rows, r"p (FWE)", "p_fwe", 1.02)
     _write_beside(
         axes, y, rows, "p (differs from\ntarget, FWE)", "p_difference_fwe", 1.15
     )
-    names = [
-        readable(n)
-        for n in rows["label"].where(_present(rows["label"]), rows["receptor"])
-    ]
-    axes.set_yticks(y, names)
+    axes.set_yticks(y, [readable(_map_name(row)) for row in rows.to_dict("records")])
     for label in axes.get_yticklabels()[:first]:
         label.set_fontweight("bold")
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -335,6 +360,19 @@ def draw_rois(points: Mapping[str, NDArray]) -> Figure:
     return figure
 
 
+def _map_name(row: Mapping) -> str:
+    return str(row["receptor"] if tables.is_missing(row["label"]) else row["label"])
+
+
+def _map_mark(row: Mapping) -> Mark:
+    r, band = tables.display(row["effect"], "r"), ("null_low", "null_high")
+    null = tables.interval(*(row[name] for name in band), "r")
+    p = _p_text("family-wise p", row["p_fwe"])
+    name = _map_name(row)
+    title = f"{plain(name)}: r = {r}, middle 95 % of its null {null}, {p}"
+    return Mark(title, label=name)
+
+
 def _present(column: pd.Series) -> pd.Series:
     return ~column.map(tables.is_missing)
 
@@ -347,45 +385,72 @@ def _of_row(values: pd.DataFrame, row: Mapping) -> pd.DataFrame:
     return values[np.logical_and.reduce(same)]
 
 
-def _draw_subjects(axes: Axes, attenuation: pd.DataFrame, tests: pd.DataFrame) -> None:
-    """Draw dots, mean and interval, ROI by ROI."""
+def _draw_subjects(
+    axes: Axes, attenuation: pd.DataFrame, tests: pd.DataFrame, unit: str
+) -> None:
+    """Draw dots, mean with interval, and cloud, ROI by ROI."""
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     names = []
     for i, (_, row) in enumerate(tests.iterrows()):
-        values = numbers(_of_row(attenuation, row)["attenuation"])
-        values = values[np.isfinite(values)]
-        axes.plot(
-            i + _swarm(values), values, MARKERS[i % len(MARKERS)],
-            color=colour_of(i), alpha=0.65, markeredgewidth=0,
+        own = _of_row(attenuation, row)
+        own = own[np.isfinite(numbers(own["attenuation"]))]
+        values = numbers(own["attenuation"])
+        dots = axes.plot(
+            i + DOTS + _swarm(values), values, MARKERS[i % len(MARKERS)],
+            color=colour_of(i), alpha=0.7, markeredgecolor=INK, markeredgewidth=0.3,
             markersize=4 if len(values) <= 60 else 2.5, gid=f"subjects {i}",
         )  # fmt: skip
+        what = f"{roi_name(row)}, {readable(row['contrast'])}"
+        name_marks(dots[0], _people(own, {"attenuation": plain(unit)}, what))
+        _draw_cloud(axes, i, values)
         mean, low, high = (_number(row[key]) for key in ("effect", "low", "high"))
-        beside = i + BESIDE
+        at = i + MEAN
+        axes.plot([at, at], [low, high], color=INK, lw=1.6, gid=f"interval {i}")
         axes.plot(
-            [beside] * 2, [low, high], color=INK, linewidth=1.6, gid=f"interval {i}"
-        )
-        axes.plot(
-            beside,
-            mean,
-            "_",
-            color=INK,
-            markersize=9,
-            markeredgewidth=2,
-            gid=f"mean {i}",
-        )
+            at, mean, "D", color=INK, markersize=4.5, markerfacecolor="white",
+            markeredgewidth=1.4, gid=f"mean {i}",
+        )  # fmt: skip
         missing = "" if np.isfinite(mean) else "\n(no estimate)"
         n = tables.display(row["n"], "count")
-        name = "\n".join(textwrap.wrap(roi_name(row), 11))
+        name = "\n".join(textwrap.wrap(roi_name(row), LONGEST_TICK))
         names.append(f"{name}\nn = {n}{missing}")
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, max(len(names), 1) - 0.4)
+
+
+def _draw_cloud(axes: Axes, i: int, values: NDArray) -> None:
+    """Draw the density of the subjects to the right of an ROI's place, if they are many."""
+    if len(values) < SMALLEST_CLOUD or np.ptp(values) == 0:
+        return
+    height = np.linspace(values.min(), values.max(), 60)
+    density = stats.gaussian_kde(values)(height)
+    edge = i + CLOUD + THICKNESS * density / density.max()
+    axes.fill_betweenx(
+        height, i + CLOUD, edge, color=colour_of(i), alpha=0.35, linewidth=0,
+        gid=f"cloud {i}",
+    )  # fmt: skip
+
+
+def _people(rows: pd.DataFrame, columns: Mapping[str, str], what: str) -> list[Mark]:
+    """Name a mark per row after its subject; `columns` are what the tooltip says, with units."""
+    marks = []
+    for row in rows.to_dict("records"):
+        said = [_said(row, column, unit) for column, unit in columns.items()]
+        title = f"{plain(row['subject'])}: {', '.join(said)} ({what})"
+        marks.append(Mark(title, subject=str(row["subject"])))
+    return marks
+
+
+def _said(row: Mapping, column: str, unit: str) -> str:
+    shown = tables.display(row[column], tables.kind_of(column))
+    return " ".join([column.replace("_", " "), shown, unit]).strip()
 
 
 def _number(value: object) -> float:
     return float("nan") if tables.is_missing(value) else float(value)
 
 
-def _swarm(values: NDArray, reach: float = 0.32, n_bins: int = 30) -> NDArray:
+def _swarm(values: NDArray, reach: float = REACH, n_bins: int = 30) -> NDArray:
     """Spread dots of similar height sideways so that each is seen.
 
     Deterministic: within a bin of height the dots alternate around the middle.
@@ -414,41 +479,171 @@ def _label(name: str, note: str) -> str:
     return "\n".join([*textwrap.wrap(plain(name), LONGEST_LINE), note])
 
 
-def _draw_scatter(
-    axes: Axes, x: NDArray, y: NDArray, *, colour: str = BLUE, marker: str = "o"
+def _pairs(figure: Figure, n_rows: int, n_columns: int) -> tuple[list, list]:
+    """Lay out a strip for r above each scatter."""
+    panels = figure.subplots(
+        2 * n_rows, n_columns, squeeze=False, sharey="row",
+        height_ratios=[0.24, 1] * n_rows,
+    )  # fmt: skip
+    return panels[::2].ravel().tolist(), panels[1::2].ravel().tolist()
+
+
+def draw_correlation(
+    strip: Axes,
+    scatter: Axes,
+    joined: pd.DataFrame,
+    row: Mapping,
+    title: list[str],
+    values: Mapping[str, str],
+    what: str,
+    *,
+    colour: str = BLUE,
+    marker: str = "o",
+    named: bool = True,
 ) -> None:
-    """Draw one dot per subject and the least-squares line."""
-    both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
+    """Draw a correlation over subjects: how sure r is on a strip, and everybody below it.
+
+    Parameters
+    ----------
+    strip, scatter : Axes
+        The strip runs from -1 to 1. It has r with its interval, thick the range of r where any
+        one person is left out, r at equal baselines where that decides, and hatched what
+        unreliable measures put out of reach.
+    joined : DataFrame
+        A row per subject, with the columns of `values`.
+    row : mapping
+        A row of the tests: effect, low, high, p and, where known, p_fwe, loo_low, loo_high,
+        ceiling, most_influential, model, partial_r, partial_low, partial_high.
+    title : list of str
+        Lines above the numbers.
+    values : mapping of str to str
+        Columns of the two axes, and their units for the tooltips.
+    what : str
+        What the tooltips are about.
+    named : bool
+        Whether the rows of the strip have their names on the left.
+    """
+    _draw_strip(strip, row, named=named)
+    lines = [*title, *_correlation_lines(row)]
+    strip.set_title("\n".join(lines), loc="left", fontsize=7)
+    joined = joined[np.isfinite([numbers(joined[column]) for column in values]).all(0)]
+    x, y = (numbers(joined[column]) for column in values)
     if not len(x):
-        axes.text(0.5, 0.5, "no values (n/a)", ha="center", transform=axes.transAxes)
+        scatter.text(
+            0.5, 0.5, "no values (n/a)", ha="center", transform=scatter.transAxes
+        )
         return
-    size = 4.5 if len(x) <= 60 else 3
-    axes.plot(
-        x,
-        y,
-        marker,
-        color=colour,
-        alpha=0.7,
-        markersize=size,
-        markeredgewidth=0,
-        gid="subjects",
-    )
-    if len(x) > 2 and np.ptp(x) > 0:
-        slope, offset = np.polyfit(x, y, 1)
-        ends = np.array([x.min(), x.max()])
-        axes.plot(ends, offset + slope * ends, color=INK, linewidth=1.4, gid="line")
+    dots = scatter.plot(
+        x, y, marker, color=colour, alpha=0.75, gid="subjects", markeredgecolor=INK,
+        markeredgewidth=0.3,
+        markersize=4.5 if len(x) <= 60 else 3,
+    )  # fmt: skip
+    name_marks(dots[0], _people(joined, values, what))
+    _draw_fit(scatter, x, y)
+    # Marked in the picture too: one person should not make the result.
+    is_first = joined["subject"].astype(str) == str(row.get("most_influential"))
+    scatter.plot(
+        x[is_first], y[is_first], "o", markersize=9, markerfacecolor="none",
+        markeredgecolor=INK, markeredgewidth=0.9, gid="most influential",
+    )  # fmt: skip
+
+
+def _draw_fit(axes: Axes, x: NDArray, y: NDArray) -> None:
+    """Draw the least-squares line with the pointwise interval of its mean."""
+    if len(x) < 3 or np.ptp(x) == 0:
+        return
+    (slope, offset), centred = np.polyfit(x, y, 1), x - x.mean()
+    along = np.linspace(x.min(), x.max(), 50)
+    fit = offset + slope * along
+    ends = [0, -1]
+    axes.plot(along[ends], fit[ends], color=INK, linewidth=1.4, gid="line")
+    spread = np.sqrt(((y - offset - slope * x) ** 2).sum() / (len(x) - 2))
+    distance = np.sqrt(1 / len(x) + (along - x.mean()) ** 2 / (centred @ centred))
+    half = stats.t.ppf((1 + BAND) / 2, len(x) - 2) * spread * distance
+    edge = np.r_[fit - half, (fit + half)[::-1]]
+    # An artist, which leaves the axis to the people: three have a band as high as a house.
+    axes.add_artist(
+        Polygon(
+            np.column_stack([np.r_[along, along[::-1]], edge]),
+            color=LIGHT, alpha=0.5, linewidth=0, zorder=0, gid="band",
+        )
+    )  # fmt: skip
+
+
+def _draw_strip(axes: Axes, row: Mapping, *, named: bool) -> None:
+    """Draw r, its interval, its range under leaving one out, and the ceiling."""
+    rows = {"r": ("effect", "low", "high", "loo_low", "loo_high")}
+    if row.get("model") == ADJUSTED:
+        rows["equal\nbaselines"] = ("partial_r", "partial_low", "partial_high")
+    axes.axvline(0, color=LIGHT, linewidth=0.8, zorder=0)
+    for y, columns in enumerate(rows.values()):
+        r, *bounds = (_number(row.get(column)) for column in columns)
+        axes.plot(bounds[:2], [y, y], color=INK, lw=1, gid=f"interval {columns[0]}")
+        axes.plot(bounds[2:], [y] * len(bounds[2:]), color=GREY, lw=4, gid="loo",
+                  solid_capstyle="butt")  # fmt: skip
+        axes.plot(
+            [r], [y], "D", color=INK, markersize=4.2, markeredgewidth=1.1,
+            markerfacecolor="white", gid=f"estimate {columns[0]}",
+        )  # fmt: skip
+    ceiling = _number(row.get("ceiling"))
+    if np.isfinite(ceiling):
+        for start, end in ((-1, -ceiling), (ceiling, 1)):
+            axes.axvspan(
+                start, end, facecolor="white", edgecolor=GREY, hatch="//////", lw=0.6,
+                zorder=0, gid="beyond the ceiling",
+            )  # fmt: skip
+    axes.set_xlim(-1, 1)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(axis="y", length=0, labelleft=named, labelsize=6.5)
+    axes.tick_params(axis="x", labelsize=6.5, pad=2, length=2)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1], [f"{tables.MINUS}1", "", "0", "", "1"])
+    axes.spines["left"].set_visible(False)
+
+
+def _explain_correlations(figure: Figure, tests: pd.DataFrame) -> None:
+    """Write above the panels what their signs mean."""
+    handles = [
+        Line2D([], [], color=INK, lw=1, marker="D", markersize=4, markerfacecolor="white",
+               label="r with its 95 % interval"),
+        Line2D([], [], color=GREY, lw=4, label="r leaving any one person out"),
+        Line2D([], [], ls="", marker="o", markersize=8, markerfacecolor="none",
+               markeredgecolor=INK, label="most influential person"),
+        Line2D([], [], color=INK, lw=1.4, label="least squares"),
+        Patch(facecolor=LIGHT, alpha=0.5, label="95 % band of the fit"),
+    ]  # fmt: skip
+    if "ceiling" in tests and _present(tests["ceiling"]).any():
+        label = "out of reach: beyond the ceiling of the reliabilities"
+        handles.append(
+            Patch(facecolor="white", edgecolor=GREY, hatch="//////", label=label)
+        )
+    columns = 3 if figure.get_figwidth() > NARROWEST + 1e-9 else 2
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
 
 def _correlation_lines(row: Mapping) -> list[str]:
-    """Write r, interval and p of a test as two lines of a panel title."""
+    """Write r, interval, p, leave-one-out range and ceiling of a test, for a panel's title."""
     if tables.is_missing(row["effect"]):
-        return ["r n/a", ""]
+        return ["r n/a", "", "", ""]
     r = tables.display(row["effect"], "r")
-    p = _p_text("p", row["p"])
-    if "p_fwe" in row and row["p_fwe"] != row["p"]:
-        p += f" (FWE {tables.display(row['p_fwe'], 'p')})"
-    return [f"r = {r} {tables.interval(row['low'], row['high'], 'r')}", p]
+    left_out = [tables.display(row.get(f"loo_{end}"), "r") for end in ("low", "high")]
+    lines = [
+        f"r = {r} {tables.interval(row['low'], row['high'], 'r')}",
+        _p_line(row["p"], row.get("p_fwe", row["p"])),
+        f"one left out: {' to '.join(left_out)}",
+        f"ceiling: {tables.display(row.get('ceiling'), 'r')}",
+    ]
+    if row.get("model") == ADJUSTED:
+        r = tables.display(row["partial_r"], "r")
+        p = _p_line(row["p_partial"], row["p_partial_fwe"])
+        lines += ["equal baselines (decides):", f"r = {r}, {p}"]
+    return lines
+
+
+def _p_line(p: object, p_fwe: object) -> str:
+    """Write p, and family-wise p where there is a family."""
+    fwe = f" (FWE {tables.display(p_fwe, 'p')})" if p_fwe != p else ""
+    return _p_text("p", p) + fwe
 
 
 def _p_text(name: str, value: object) -> str:
@@ -459,7 +654,12 @@ def _p_text(name: str, value: object) -> str:
 
 
 def _draw_parcels(
-    axes: Axes, binding: NDArray, group: NDArray, structure: NDArray
+    axes: Axes,
+    binding: NDArray,
+    group: NDArray,
+    structure: NDArray,
+    names: NDArray,
+    unit: str,
 ) -> None:
     """Draw parcels by structure, with lines of the slope they share."""
     looks = {"cortex": (BLUE, "o", "-"), "subcortex": (VERMILION, "^", "--")}
@@ -472,10 +672,11 @@ def _draw_parcels(
             name, (COLOURS[2 + i % 4], MARKERS[2 + i % 4], ":")
         )
         x, y = binding[part], group[part]
-        axes.plot(
+        dots = axes.plot(
             x, y, marker, color=colour, alpha=0.55, markersize=3.4, markeredgewidth=0,
             label=f"{readable(name)} ({len(x)} parcels)", gid=f"parcels {i}",
         )  # fmt: skip
+        name_marks(dots[0], _parcels(names[part], x, y, unit))
         if len(x) > 1 and np.isfinite(slope):
             ends = np.array([x.min(), x.max()])
             fit = y.mean() + slope * (ends - x.mean())
@@ -485,6 +686,15 @@ def _draw_parcels(
             loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, borderaxespad=0.2,
             handletextpad=0.2, columnspacing=1.2, markerscale=1.6,
         )  # fmt: skip
+
+
+def _parcels(names: NDArray, x: NDArray, y: NDArray, unit: str) -> list[Mark]:
+    marks = []
+    for name, *values in zip(names, x, y, strict=True):
+        binding, group = (tables.display(value, "effect") for value in values)
+        title = f"{plain(name)}: binding {binding}, attenuation {group} {unit}".strip()
+        marks.append(Mark(title, label=str(name)))
+    return marks
 
 
 def _shared_slope(x: NDArray, y: NDArray, parts) -> float:

@@ -11,11 +11,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from handhold import tables
+from handhold.captions import registration_sheets
 from handhold.drawing import (
     BLUE,
     COLOURS,
@@ -23,13 +27,17 @@ from handhold.drawing import (
     INK,
     MARKERS,
     MM,
+    VERMILION,
     WIDTH,
+    name_marks,
     numbers,
+    plain,
     readable,
     roi_name,
     select_rois,
     styled,
 )
+from handhold.svg import Mark
 
 # More subjects than this and their labels would touch.
 MOST_LABELS = 48
@@ -43,6 +51,12 @@ MOST_LOOKS = len(MARKERS)
 RUNS_REACH = 0.28
 # Tells the places of neighbours apart, and stays lighter than any mark.
 BAND = "#f1f1f1"
+# Points of an outline; shorter ones go around a few voxels.
+SHORTEST_STROKE = 12
+# Of what is there in part, and in full: light enough for ink, and apart in grey.
+SHADES = ("#d8e8f2", "#7fb2d6")
+# What a tooltip calls the value of a cell.
+NAMES = {"tsnr": "tSNR", "n": "n ="}
 # Ticks of a variance-inflation factor, on a logarithmic axis.
 VIF_TICKS = np.array([1, 2, 5, 10, 20, 50, 100, 1000])
 
@@ -126,12 +140,13 @@ def draw_runs(review: pd.DataFrame, limits: Mapping[str, float]) -> Figure:
         # What has no number, such as an infinite VIF, stands at the upper edge.
         height = np.where(values == np.inf, top, values)
         for name, (colour, marker) in looks.items():
-            own = np.array([run == name or name == "" for run in runs])
-            panel.plot(
+            own = np.array([name in {run, ""} for run in runs]) & ~np.isnan(height)
+            dots = panel.plot(
                 x[own], height[own], marker, color=colour, markersize=size,
                 markeredgewidth=0, zorder=3, clip_on=False, in_layout=False,
                 gid=f"runs {name}",
             )  # fmt: skip
+            name_marks(dots[0], _run_marks(review[own], measure.column))
         _draw_limits(panel, measure, limits)
         _ring(panel, x, height, values > _lowest_limit(measure, limits), size)
         panel.set_title(measure.title, loc="left")
@@ -168,6 +183,7 @@ def draw_coverage(
     grid = _worst_of(select_rois(rois, definition), "coverage")
     figure, axes = _draw_heat_map(grid, 1, "Coverage (proportion\nof the ROI measured)")
     roi, subject = np.nonzero(grid.to_numpy() < min_coverage)
+    _name_cells(axes, grid, "coverage")
     # White on dark and dark on light: visible at any coverage, and in grey.
     axes.plot(subject, roi, "x", color="white", markersize=4, markeredgewidth=2.2)
     axes.plot(
@@ -197,8 +213,161 @@ def draw_tsnr(rois: pd.DataFrame, *, definition: str | None = None) -> Figure:
     best = np.nanmax(grid.to_numpy(), initial=0)
     label = "Temporal signal-to-\nnoise ratio (tSNR)"
     figure, axes = _draw_heat_map(grid, best if best > 0 else 1, label)
+    _name_cells(axes, grid, "tsnr")
     axes.set_title("Dark: weak signal. White: no value.", loc="left", fontsize=7.5)
     return figure
+
+
+@styled
+def draw_cells(
+    manifest: pd.DataFrame, relief: pd.DataFrame | None, excluded: pd.DataFrame
+) -> Figure:
+    """Draw what each person has: images of every condition and cue, and ratings.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        manifest.tsv, a row per image: subject, condition, cue, contrast.
+    relief : DataFrame or None
+        relief.tsv: subject, contrast and relief, which may be missing; None without ratings.
+    excluded : DataFrame
+        excluded.tsv: subject and reason. Someone who is only there has nothing.
+
+    Returns
+    -------
+    Figure
+        A full cell is there, a pale one in part (fewer images than others have), and a
+        cross marks what is missing.
+    """
+    images = manifest.assign(cell=[_cell_name(r) for r in manifest.to_dict("records")])
+    found = images.groupby(["cell", "subject"], sort=False).size().unstack()
+    order = list(dict.fromkeys(images["cell"]))
+    if relief is not None:
+        rated = relief[np.isfinite(numbers(relief["relief"]))]
+        names = {
+            c: f"ratings: {readable(c)}" for c in dict.fromkeys(relief["contrast"])
+        }
+        rated = rated.assign(cell=rated["contrast"].map(names))
+        counts = rated.groupby(["cell", "subject"], sort=False).size().unstack()
+        found = pd.concat([found, counts])
+        order += names.values()
+    people = dict.fromkeys([*manifest["subject"], *excluded["subject"].dropna()])
+    grid = found.reindex(index=order, columns=list(people)).fillna(0)
+    share = grid.div(grid.max(axis=1).clip(lower=1), axis=0)
+    figure, axes = _lay_grid(grid)
+    shades = matplotlib.colors.LinearSegmentedColormap.from_list(
+        "share", ["white", *SHADES]
+    )
+    _draw_cells(axes, share, shades, 1)
+    _name_cells(axes, grid.astype(int), "n")
+    row, subject = np.nonzero(grid.to_numpy() == 0)
+    axes.plot(subject, row, "x", color=INK, markersize=3.6, markeredgewidth=1,
+              gid="missing")  # fmt: skip
+    note = "Full: there. Pale: fewer images than others have. Cross: missing."
+    axes.set_title(note, loc="left", fontsize=7.5)
+    return figure
+
+
+@styled
+def draw_registration(
+    table: pd.DataFrame, planes: Mapping[str, NDArray], *, sheet: str = "registration"
+) -> Figure:
+    """Draw the outline of each person's mask on the template, a small picture per person.
+
+    Parameters
+    ----------
+    table : DataFrame
+        qc/registration.tsv, a row per subject.
+    planes : mapping of str to array
+        What `registration.check_registration` returns beside it.
+    sheet : str
+        Which sheet to draw, by its name (`captions.name_sheets`).
+    """
+    own = registration_sheets(table.reset_index(drop=True))[sheet]
+    width, height, places = _lay_planes(planes)
+    n_columns = min(max(len(own), 1), 4)
+    n_rows = -(-max(len(own), 1) // n_columns)
+    scale = 0.97 * WIDTH / (4 * width)
+    figure = Figure(figsize=(n_columns * width * scale, n_rows * height * scale))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for i, (person, row) in enumerate(own.iterrows()):
+        left, top = (i % n_columns) * width, -(i // n_columns) * height
+        for axis, (across, up, extent) in places.items():
+            (a, b), (c, d) = extent
+            picture = planes[f"template_{axis}"]
+            shown = matplotlib.colormaps["gray"](0.25 + 0.75 * picture.T / 255)
+            shown[..., 3] = picture.T > 0
+            axes.imshow(
+                shown, origin="lower", interpolation="none", aspect="auto",
+                extent=(left + across, left + across + b - a, top + up, top + up + d - c),
+            )  # fmt: skip
+        traced = []
+        for axis, (across, up, extent) in places.items():
+            corner = np.array([left + across, top + up])
+            traced.append(corner + _outline(planes[f"mask_{axis}"][person], extent))
+        outline = np.concatenate(traced)
+        line = axes.plot(*outline.T, color=VERMILION, linewidth=0.9, gid="outline")
+        if np.isfinite(outline).any():
+            name_marks(line[0], [_registration_mark(row)])
+        covered = tables.display(row["template_covered"], "share")
+        subject = readable(row["subject"], LONGEST_SUBJECT)
+        axes.text(left, top - 4, f"{subject}: covers {covered}", fontsize=7, va="top")
+    axes.set_xlim(-6, n_columns * width - 6)
+    axes.set_ylim(-n_rows * height + 6, 6)
+    axes.set_axis_off()
+    return figure
+
+
+def _lay_planes(planes: Mapping[str, NDArray]) -> tuple[float, float, dict]:
+    """Place the three planes side by side (mm): the size of all, and by axis corner and extent."""
+    gap, label = 6, 32
+    extents = {axis: planes[f"extent_{axis}"].tolist() for axis in "xyz"}
+    tall = max(d - c for _, (c, d) in extents.values())
+    places, left = {}, 0.0
+    for axis, ((a, b), (c, d)) in extents.items():
+        places[axis] = (left, -label - (tall + d - c) / 2, extents[axis])
+        left += b - a + gap
+    return left + 2 * gap, tall + label + gap, places
+
+
+def _outline(mask: NDArray, extent: list) -> NDArray:
+    """Trace the border of a mask: points (mm from its first corner), strokes apart by NaN."""
+    # only this figure needs it; matplotlib brings it
+    from contourpy import contour_generator
+
+    (a, b), _ = extent
+    step = (b - a) / (mask.shape[0] - 1)
+    smooth = ndimage.gaussian_filter(np.pad(mask.astype(float), 2), 0.7)
+    x, y = ((np.arange(n) - 2) * step for n in smooth.shape)
+    strokes = contour_generator(x, y, smooth.T).lines(0.5)
+    apart = np.full((1, 2), np.nan)
+    long = [stroke for stroke in strokes if len(stroke) >= SHORTEST_STROKE]
+    return np.concatenate([apart, *(part for s in long for part in (s, apart))])
+
+
+def _registration_mark(row: Mapping) -> Mark:
+    covered, outside = (
+        tables.display(row[name], "share")
+        for name in ("template_covered", "mask_outside")
+    )
+    title = (
+        f"{plain(row['subject'])}: Dice with the template's brain "
+        f"{tables.display(row['dice_template'], 'r')}, {covered} of it covered, {outside} of the "
+        "mask outside"
+    )
+    return Mark(title, subject=str(row["subject"]))
+
+
+def _cell_name(row: Mapping) -> str:
+    """Name what an image holds.
+
+    Examples
+    --------
+    >>> _cell_name({"condition": "alone", "cue": "threat", "contrast": None})
+    'alone, threat'
+    """
+    parts = [row[key] for key in ("condition", "cue", "contrast")]
+    return ", ".join(readable(part) for part in parts if not tables.is_missing(part))
 
 
 def _run_name(row: Mapping) -> str:
@@ -215,6 +384,16 @@ def _run_name(row: Mapping) -> str:
         if not tables.is_missing(row[key])
     ]
     return ", ".join(parts) or "run"
+
+
+def _run_marks(runs: pd.DataFrame, column: str) -> list[Mark]:
+    marks = []
+    for row in runs.to_dict("records"):
+        value = tables.display(row[column], tables.kind_of(column))
+        name = tables.LABELS.get(column, column).lower().replace("fd", "FD")
+        title = f"{plain(row['subject'])}, {_run_name(row)}: {name} {value}"
+        marks.append(Mark(title, subject=str(row["subject"]), label=_run_name(row)))
+    return marks
 
 
 def _run_order(row: Mapping) -> tuple:
@@ -336,20 +515,51 @@ def _draw_heat_map(
     grid: pd.DataFrame, highest: float, label: str
 ) -> tuple[Figure, Axes]:
     """Draw a grid of ROIs by subjects, with a bar of its colours from 0 to `highest`."""
-    figure = Figure(figsize=(WIDTH, (44 + 6.5 * len(grid)) * MM), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _lay_grid(grid)
     colours = matplotlib.colormaps["cividis"].with_extremes(bad="white")
-    image = axes.imshow(
-        grid.to_numpy(), cmap=colours, vmin=0, vmax=highest, aspect="auto",
-        interpolation="none",
-    )  # fmt: skip
-    axes.set_yticks(range(len(grid)), grid.index)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    _label_subjects(axes, list(grid.columns))
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
+    cells = _draw_cells(axes, grid, colours, highest)
+    bar = figure.colorbar(cells, ax=axes, fraction=0.03, pad=0.01)
     bar.set_label(label)
     return figure, axes
+
+
+def _lay_grid(grid: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Lay out a figure for rows of cells, the subjects below them."""
+    width = np.clip((70 + 8 * grid.shape[1]) * MM, NARROWEST, WIDTH)
+    height = (36 + 5 * len(grid)) * MM
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(grid)), grid.index)
+    _label_subjects(axes, list(grid.columns))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _draw_cells(
+    axes: Axes, grid: pd.DataFrame, colours: Colormap, highest: float
+) -> QuadMesh:
+    """Draw each cell of a grid as a mark of its own, row by row from the top."""
+    n_rows, n_columns = grid.shape
+    apart = n_columns <= MOST_LABELS
+    edges = np.arange(n_columns + 1) - 0.5, np.arange(n_rows + 1) - 0.5
+    cells = axes.pcolormesh(
+        *edges, np.ma.masked_invalid(grid.to_numpy(float)), cmap=colours, vmin=0,
+        vmax=highest, edgecolors="white" if apart else "face", linewidth=0.4 if apart else 0.1,
+    )  # fmt: skip
+    axes.set_ylim(n_rows - 0.5, -0.5)
+    return cells
+
+
+def _name_cells(axes: Axes, grid: pd.DataFrame, column: str) -> None:
+    """Name each cell after its subject and row, with its value."""
+    marks = []
+    for row, values in zip(grid.index, grid.to_numpy(), strict=True):
+        for subject, value in zip(grid.columns, values, strict=True):
+            shown = tables.display(value, tables.kind_of(column))
+            title = f"{plain(subject)}, {row}: {NAMES.get(column, column)} {shown}"
+            marks.append(Mark(title, subject=str(subject), label=row))
+    name_marks(axes.collections[0], marks)
 
 
 def _label_step(n_subjects: int) -> int:

@@ -28,7 +28,7 @@ FIGURES = {
     "Q4": ("coupling",),
     "Q5": ("specificity",),
     "runs": ("runs",),
-    "regions": ("coverage", "tsnr"),
+    "regions": ("cells", "registration", "coverage", "tsnr"),
     "calibration": ("calibration", "power"),
 }
 TESTS = {

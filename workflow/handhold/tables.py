@@ -19,11 +19,13 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LARGE, SMALL = 1e5, 1e-4
 
 COUNTS = {"n", "df", "volume", "volume_a", "volume_b", "rank", "df_low", "df_high"}
-COUNTS |= {"total_volumes", "total_censored"}
+COUNTS |= {"total_volumes", "total_censored", "mask_volume"}
 SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
 SHARES |= {"largest_high_pass_loss", "rate", "power"}
+SHARES |= {"template_covered", "mask_outside"}
 CORRELATIONS = {
     *("r", "mean_r", "spearman", "skipped", "difference", "dice", "coverage"),
+    "dice_template",
     *("null_low", "null_high", "null_sd", "null_sd_moran", "null_sd_variogram"),
     *("null_sd_gaussian", "loo_low", "loo_high", "detectable_r"),
     *("partial_r", "partial_low", "partial_high", "percentage_bend", "disattenuated"),
@@ -37,7 +39,7 @@ EFFECTS = {
     *("dz", "dz_low", "dz_high", "hedges_g", "g_low", "g_high", "detectable_dz"),
     *("attenuation", "relief", "baseline", "held", "binding", "x", "y", "z"),
     *("mean_fd", "max_fd", "average_fd", "largest_vif", "condition_number"),
-    "total_duration",
+    *("total_duration", "fisher_z"),
     *("bf10_low", "bf10_high", "bf10_partial", "bf10_partial_low", "bf10_partial_high"),
     *("max_cook", "response_baseline", "planted"),
     *("between", "between_low", "between_high", "covariance"),
@@ -114,6 +116,11 @@ LABELS = {
     "skipped": "Skipped r",
     "vif": "VIF",
     "dice": "Dice",
+    "dice_template": "Dice with the template's brain",
+    "template_covered": "Share of the template's brain covered",
+    "mask_outside": "Share outside of it",
+    "mask_volume": "Volume (mm³)",
+    "n_images": "Images",
     "tsnr": "tSNR",
     "n_volumes": "Volumes",
     "n_censored": "Censored volumes",

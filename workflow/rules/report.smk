@@ -1,5 +1,6 @@
 """Verdicts, exclusions, figures, provenance and the page. Nothing here computes a statistic."""
 
+from handhold.captions import name_sheets
 from handhold.design import HIGH_PASS_LOSS, TASK_MOTION
 
 PRIMARY = CONFIG["contrasts"][0]["name"]
@@ -13,6 +14,7 @@ TESTS = {
 }
 FIGURES = {
     "rois": "Q1",
+    "cells": "Q1",
     "coverage": "Q1",
     "attenuation": "Q1",
     "correspondence": "Q2",
@@ -20,11 +22,13 @@ FIGURES = {
     "coupling": "Q4",
     "specificity": "Q5",
 }
+SHEETS = name_sheets(len(STUDY.labels))
 DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
+DRAWN += SHEETS
 ASKED = [question for question in TESTS if question in QUESTIONS]
 TABLES = [
     *("regions/definitions", "regions/overlap", "receptors/rois"),
-    *("exclusions_by_stage", "exclusions"),
+    *("exclusions_by_stage", "exclusions", "qc/registration"),
 ]
 # Beside the tests of a question; the page shows them, no verdict reads them.
 TABLES += ["tests/interaction", "tests/sensitivity"]
@@ -144,6 +148,59 @@ rule draw_coverage:
         min_coverage=CONFIG["regions"]["min_coverage"],
     script:
         "../scripts/draw_coverage.py"
+
+
+rule draw_cells:
+    """What does each person have, and what is missing?"""
+    input:
+        **({"relief": rules.relieve.output.relief} if "Q3" in QUESTIONS else {}),
+        manifest=rules.write_manifest.output.images,
+        excluded=rules.write_manifest.output.excluded,
+        code=code_of("draw_cells"),
+    output:
+        multiext(f"{OUT}/figures/cells", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_cells.txt",
+    script:
+        "../scripts/draw_cells.py"
+
+
+rule check_registration:
+    """Does each person's brain lie where the template's does?"""
+    input:
+        images=[
+            path for subject in STUDY.labels.values() for path in STUDY.paths(subject)
+        ],
+        manifest=rules.write_manifest.output.images,
+        code=code_of("check_registration"),
+    output:
+        table=table("qc/registration"),
+        planes=f"{OUT}/qc/registration.npz",
+    log:
+        f"{OUT}/logs/check_registration.txt",
+    params:
+        orientation=CONFIG["maps"].get("analyze_orientation"),
+        zero_is_missing=CONFIG["maps"]["zero_is_missing"],
+    script:
+        "../scripts/check_registration.py"
+
+
+rule draw_registration:
+    """What does each person's outline on the template look like?"""
+    input:
+        table=rules.check_registration.output.table,
+        planes=rules.check_registration.output.planes,
+        code=code_of("draw_registration"),
+    output:
+        multiext(f"{OUT}/figures/{{sheet}}", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_{{sheet}}.txt",
+    wildcard_constraints:
+        sheet="|".join(SHEETS),
+    params:
+        sheet=lambda wildcards: wildcards.sheet,
+    script:
+        "../scripts/draw_registration.py"
 
 
 if len(STUDY.runs):

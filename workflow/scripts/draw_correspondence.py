@@ -25,6 +25,7 @@ figure = figures.draw_correspondence(
     *(parcels[name].to_numpy() for name in ("binding", "group", "structure")),
     null_r,
     test,
+    regions=list(parcels["region"]),
     unit=chosen.unit,
     act=chosen.act,
     receptor_label=chosen.receptor,
