@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import results_tables as example
+from results_tables import of_runs, render, results
 
 from handhold import captions, report, tables
 
@@ -70,36 +71,6 @@ class Page(html.parser.HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def results(rng):
-    attenuation = example.attenuation(rng)
-    return {
-        "tests/attenuation": example.attenuation_tests(attenuation, rng),
-        "tests/correspondence": example.correspondence_tests(),
-        "tests/tracking": example.tracking_tests(attenuation, rng),
-        "tests/coupling": example.coupling_tests(),
-        "tests/specificity": example.specificity_tests(rng),
-        "regions/overlap": example.overlap(),
-        "regions/definitions": example.definitions(),
-        "exclusions_by_stage": example.exclusions_by_stage(),
-        "exclusions": example.exclusions(),
-        **of_runs(rng),
-    }
-
-
-def of_runs(rng):
-    review = example.runs(rng, 9)
-    return {
-        "qc/summary": example.runs_summary(),
-        "qc/review": review,
-        "qc/regressors": example.regressors(review),
-    }
-
-
-def render(found, verdicts=example.VERDICTS, figures=None, **study):
-    study = {"title": "A study", **study}
-    return report.render(study, found, verdicts, figures or {}, example.PAGE_PARTS)
 
 
 def table_with(page, *headings):
