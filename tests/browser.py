@@ -1,11 +1,13 @@
 """A page in real Chromium, with the network cut, and what it shows compared with its tables."""
 
+import re
 import unicodedata
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from handhold.io import read_text
 from handhold.tables import MINUS, TIMES, is_missing
 
 # Chromium's own errands are no requests of the page, but would be made without these.
@@ -173,3 +175,52 @@ def _same(value: str) -> str | float:
         return float(value)
     except ValueError:
         return value
+
+
+# What sentences call a number, and in which columns the tables have it.
+SPOKEN = re.compile(
+    rf"(?<![\w.])(p|r|R2|n|d_z) ([=<>]) ([{MINUS}-]?\d*\.?\d+)(?: (\[[^\]]*\]))?"
+)
+SPOKEN_IN = {
+    "p": r"p|p_.*",
+    "r": r"effect|(mean_|partial_)?r|r_with_\w+|detectable_r",
+    "R2": r"r_squared",
+    "n": r"n|n_\w+",
+    "d_z": r"\w*dz",
+}
+
+
+def unfounded_sentences(page, tables: list[pd.DataFrame]) -> list[str]:
+    """List what sentences, captions and alternative texts say that no table has.
+
+    Each "p = .012" has to be the rounded value of a cell of a column of p, and so on.
+    """
+    said = page.locator("p, figcaption, svg text").all_text_contents()
+    return [
+        found[0]
+        for text in said
+        for found in SPOKEN.finditer(text)
+        if not any(
+            agrees(found[3] if found[2] == "=" else found[2] + found[3], value)
+            for table in tables
+            for column in table
+            if re.fullmatch(SPOKEN_IN[found[1]], column)
+            for value in table[column].unique()
+            if not is_missing(value)
+        )
+    ]
+
+
+def assert_whole(browser, folder: Path) -> None:
+    """Hold the page of a finished study against its folder: quiet, in bounds, and true."""
+    with visit(browser, folder / "report.html") as (page, complaints):
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate(OVERFLOWING) == []
+        assert wrong_numbers(page, lambda path: read_text(folder / path)) == []
+        tables = [read_text(path) for path in sorted(folder.glob("tests/*.tsv"))]
+        assert unfounded_sentences(page, tables) == []
+        # and would they notice?
+        moved = [t.map(lambda v: v if is_missing(v) else "7e77") for t in tables]
+        assert len(unfounded_sentences(page, moved)) > 10
+    assert complaints == []
