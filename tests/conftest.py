@@ -1,10 +1,13 @@
 """Fixtures that every test may use."""
 
 import os
+import shutil
 from pathlib import Path
 
+import browser
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
 # Scripts: how reference numbers were made, and how fast things are.
@@ -24,6 +27,20 @@ def shared_data():
     if not (folder / "pet").is_dir():
         pytest.skip(f"no real data at {folder}: set HANDHOLD_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium, driven by playwright."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=path, args=[*browser.FLAGS]
+        )
+        yield launched
+        launched.close()
 
 
 def pytest_collection_modifyitems(items):

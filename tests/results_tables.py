@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from handhold import rates
+from handhold import rates, report
 
 PAGE_PARTS = {
     path.name: path.read_text("utf-8")
@@ -520,3 +520,35 @@ def joint(receptors=RECEPTORS):
             )
         )
     )  # fmt: skip
+
+
+def results(rng, n=24, rois=ROIS):
+    """All tables that a page of a study of BOLD shows."""
+    of_people = attenuation(rng, n, rois)
+    return {
+        "tests/attenuation": attenuation_tests(of_people, rng),
+        "tests/correspondence": correspondence_tests(),
+        "tests/tracking": tracking_tests(of_people, rng),
+        "tests/coupling": coupling_tests(),
+        "tests/specificity": specificity_tests(rng),
+        "regions/overlap": overlap(rois),
+        "regions/definitions": definitions(rois),
+        "exclusions_by_stage": exclusions_by_stage(),
+        "exclusions": exclusions(),
+        "qc/registration": registration(),
+        **of_runs(rng, min(n, 9) if n < 100 else n),
+    }
+
+
+def of_runs(rng, n=9):
+    review = runs(rng, n)
+    return {
+        "qc/summary": runs_summary(),
+        "qc/review": review,
+        "qc/regressors": regressors(review),
+    }
+
+
+def render(found, verdicts=VERDICTS, figures=None, **study):
+    study = {"title": "A study", **study}
+    return report.render(study, found, verdicts, figures or {}, PAGE_PARTS)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import browser
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -839,3 +840,10 @@ def test_null_result_is_never_supported(effect, bf10, p_tost, p):
 def test_wrong_direction_is_never_supported(effect):
     evidence = Evidence(effect, 0.0001, 0.9, 100.0)
     assert judge(evidence, THRESHOLDS)[0] != SUPPORTED
+
+
+# ---- the page ----
+
+
+def test_the_page_says_what_the_tables_say(study, chromium):
+    browser.assert_whole(chromium, study)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import results_tables as example
+from results_tables import of_runs, render, results
 
 from handhold import captions, report, tables
 
@@ -33,12 +34,20 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.tables, self.cell = [], [], None
+        self.throughout, self.caption = [], None
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes)))
         if tag == "table":
             self.tables.append([])
+            self.throughout.append([])
+        elif tag == "caption":
+            self.caption = ""
+        elif tag == "span" and self.caption is not None:
+            name = self.caption.removeprefix("Throughout: ").strip("; ")
+            self.throughout[-1].append([name, ""])
+            self.caption = ""
         elif tag == "tr":
             self.tables[-1].append([])
         elif tag in {"td", "th"}:
@@ -48,52 +57,29 @@ class Page(html.parser.HTMLParser):
     def handle_endtag(self, tag):
         if tag in {"td", "th"}:
             self.cell = False
+        elif tag == "span" and self.caption is not None:
+            self.throughout[-1][-1][1] = self.caption
+            self.caption = ""
+        elif tag == "caption":
+            self.caption = None
 
     def handle_data(self, data):
         if self.cell:
             self.tables[-1][-1][-1] += data
+        elif self.caption is not None:
+            self.caption += data
 
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def results(rng):
-    attenuation = example.attenuation(rng)
-    return {
-        "tests/attenuation": example.attenuation_tests(attenuation, rng),
-        "tests/correspondence": example.correspondence_tests(),
-        "tests/tracking": example.tracking_tests(attenuation, rng),
-        "tests/coupling": example.coupling_tests(),
-        "tests/specificity": example.specificity_tests(rng),
-        "regions/overlap": example.overlap(),
-        "regions/definitions": example.definitions(),
-        "exclusions_by_stage": example.exclusions_by_stage(),
-        "exclusions": example.exclusions(),
-        "qc/registration": example.registration(),
-        **of_runs(rng),
-    }
-
-
-def of_runs(rng):
-    review = example.runs(rng, 9)
-    return {
-        "qc/summary": example.runs_summary(),
-        "qc/review": review,
-        "qc/regressors": example.regressors(review),
-    }
-
-
-def render(found, verdicts=example.VERDICTS, figures=None, **study):
-    study = {"title": "A study", **study}
-    return report.render(study, found, verdicts, figures or {}, example.PAGE_PARTS)
-
-
 def table_with(page, *headings):
-    """Find the table whose last header row holds all the headings."""
-    for rows in page.tables:
+    """Find the table whose last header row, and caption, hold all the headings."""
+    for rows, throughout in zip(page.tables, page.throughout, strict=True):
+        names, values = [[pair[i] for pair in throughout] for i in (0, 1)]
         for i, row in enumerate(rows[:2]):
-            if set(headings) <= set(row):
-                return rows[i], rows[i + 1 :]
+            if set(headings) <= set(row + names):
+                return row + names, [line + values for line in rows[i + 1 :]]
     raise AssertionError(f"no table with {headings}")
 
 
@@ -267,7 +253,8 @@ def test_nothing_runs_and_nothing_is_fetched(rng):
         inputs=[{"path": HOSTILE, "sha256": "00"}],
     )
     page = Page(text)
-    assert not page.all("script")
+    own = [name for name in example.PAGE_PARTS if name.endswith(".js")]
+    assert len(page.all("script")) == len(own)
     assert all(i["src"].startswith("data:image/") for i in page.all("img"))
     attributes = [name for _, found in page.elements for name in found]
     assert not [name for name in attributes if name.startswith("on")]
@@ -289,12 +276,16 @@ def test_the_style_is_the_one_the_policy_allows(rng):
 
 def test_ids_are_unique_and_every_picture_has_words(rng):
     figures = {name: (SVG, "what it shows", "cap") for name in ("rois", "tracking")}
-    page = Page(render(results(rng), figures=figures))
+    text = render(results(rng), figures=figures)
+    page = Page(text)
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
     inside = {link["href"][1:] for link in page.all("a") if link["href"][0] == "#"}
     assert inside <= set(ids)
-    assert [i["alt"] for i in page.all("img")] == ["what it shows"] * 2
+    labels = [drawing["aria-labelledby"] for drawing in page.all("svg")]
+    said = re.findall(r'<p id="([^"]*)" hidden>what it shows</p>', text)
+    assert labels == said
+    assert len(said) == 2
     assert {"header", "main", "nav", "footer"} <= {name for name, _ in page.elements}
 
 
@@ -396,12 +387,13 @@ def test_no_warning_is_said_plainly(rng):
 
 def test_what_was_left_out_is_counted_before_it_is_listed(rng):
     text = section(render(results(rng)), "What was left out", "Runs")
-    stages, listed = Page(text).tables
-    assert stages[1:] == [
+    header, stages = table_with(Page(text), "Subjects", "Stage")
+    assert header == ["Stage", "What", "Contrast", "n", "Subjects"]
+    assert stages == [
         ["regions", "cell", "partner", "1", "1"],
-        ["manifest", "subject", "n/a", "1", "3"],
+        ["manifest", "subject", "n/a", "3", "1"],
     ]
-    assert "Reason" in listed[0]
+    assert "Reason" in Page(text).tables[1][0]
     none = results(rng)
     for name in ("exclusions", "exclusions_by_stage"):
         none[name] = none[name].iloc[:0]
@@ -628,7 +620,8 @@ def test_partials_and_joint_model_stand_beside_q5(rng):
     specificity["verdict"] = "inconclusive"
     page = Page(render(found, judged))
     header, rows = table_with(page, "Held constant", "r, nothing held")
-    assert "Contrast" not in header  # one contrast needs no column
+    # one contrast needs no column
+    assert header.index("Contrast") > header.index("Warnings")
     for row, test in zip(rows, found["tests/partials"].to_dict("records"), strict=True):
         shown = dict(zip(header, row, strict=True))
         assert shown["Held constant"] == test["given"]
@@ -646,7 +639,7 @@ def test_partials_and_joint_model_stand_beside_q5(rng):
     two = found["tests/partials"]
     found["tests/partials"] = pd.concat([two, two.assign(contrast="stranger")])
     header, _ = table_with(Page(render(found, judged)), "Held constant")
-    assert "Contrast" in header
+    assert header.index("Contrast") < header.index("Held constant")
     assert "held constant" not in render(found)  # of a question that was not run
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import browser
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -167,6 +168,10 @@ def test_every_promised_output_is_there(checkout):
     left = {path.name for path in results.rglob(".*") if path.is_file()}
     left -= {".bidsignore", ".snakemake_timestamp"}  # the latter of the folder group
     assert not left, "temporary files stayed behind"
+
+
+def test_the_page_says_what_the_tables_say(checkout, chromium):
+    browser.assert_whole(chromium, checkout.results())
 
 
 def test_nothing_is_left_to_do_after_a_run(checkout):

@@ -2,7 +2,7 @@
 
 Nothing is computed: a number on the page is a cell of a table, rounded by `tables`,
 and each table names the file it came from. Text, labels and ids may be hostile; all
-are escaped, and the page's Content-Security-Policy lets nothing run.
+are escaped, and the page's Content-Security-Policy lets nothing run but its own scripts.
 """
 
 import base64
@@ -17,7 +17,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from handhold import captions, tables
+from handhold import captions, svg, tables
+from handhold.families import FAMILIES
 from handhold.verdicts import ADJUSTED
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
@@ -42,8 +43,8 @@ TESTS = {
 SHOWN = {
     "Q1": "n effect interval hedges_g p_fwe bf10 verdict",
     "Q2": (
-        "receptor contrast scope definition method n n_parcels n_voxels effect null_band p_map "
-        "p_moran p_variogram p_gaussian p_subject p "
+        "contrast scope method receptor null_method n n_parcels effect "
+        "null_band p_map p_moran p_variogram p_gaussian p_subject p "
         "mean_r interval bf10 p_map_of_attenuation p_naive verdict"
     ),
     "Q3": (
@@ -51,11 +52,11 @@ SHOWN = {
         "bf10_partial ceiling verdict"
     ),
     "Q4": (
-        "receptor contrast n effect interval spearman skipped p bf10 partial_r "
-        "partial_interval p_partial bf10_partial loo_low loo_high detectable_r verdict"
+        "contrast receptor n effect interval spearman skipped p bf10 partial_r "
+        "partial_interval p_partial bf10_partial loo_low loo_high ceiling detectable_r verdict"
     ),
     "Q5": (
-        "label contrast n_parcels effect null_band p_fwe p_fwe_moran p_fwe_variogram "
+        "label null_method contrast n_parcels effect null_band p_fwe p_fwe_moran p_fwe_variogram "
         "p_fwe_gaussian difference p_difference_fwe r_with_target "
         "r_with_y vif verdict"
     ),
@@ -77,6 +78,19 @@ OPTIONAL = {
     # of tests that could be given to every row, and need no warning
     *("refused", "warnings", "n_voxels"),
 }
+# What the p of a family of nulls is where that family decides.
+REPEATS = {f"p_{family}": "p_map" for family in FAMILIES}
+REPEATS |= {f"p_fwe_{family}": "p_fwe" for family in FAMILIES}
+# Columns that stay where they say the same throughout: that they do is the finding.
+KEPT = (
+    "subject",
+    "verdict",
+    "verdict_before",
+    "agreement",
+    "reason",
+    "holds",
+    "meaning",
+)
 ON_CARDS = {
     "Q1": "region effect interval p_fwe bf10",
     "Q2": "effect null_band p mean_r interval bf10",
@@ -91,7 +105,7 @@ ON_ADJUSTED_CARDS = {
 }
 
 
-NULL_BAND = {"null_band": "Middle 95 % of null"}
+NULL_BAND = {"null_band": "Middle {level} of null"}
 
 
 class Beside(NamedTuple):
@@ -104,6 +118,10 @@ class Beside(NamedTuple):
     labels: Mapping[str, str]
     # whether its effects are of the kind of the question's own: correlations, or means
     is_alike: bool = False
+    # the column without which a row says nothing; a table of such rows alone is not shown
+    needs: str = ""
+    # whether it is the rows of the question's own table that have no verdict
+    is_rest: bool = False
 
 
 COVERAGE = Beside(
@@ -128,7 +146,29 @@ BESIDE = {
         ),
         COVERAGE,
     ),
+    "Q2": (
+        Beside(
+            "tests/correspondence",
+            "Over voxels, and over the ROIs alone",
+            "The same correlation at other grains. Descriptive: no verdict rests on it.",
+            "contrast scope definition method receptor null_method n n_parcels n_voxels effect "
+            "null_band p_map p_subject mean_r interval bf10",
+            {**NULL_BAND, "effect": "r", "interval": "{level} interval of mean r"},
+            is_alike=True,
+            is_rest=True,
+        ),
+    ),
     "Q3": (
+        Beside(
+            "reliability",
+            "How reliable are attenuation and relief?",
+            "Share of the variance between people that is theirs and not the occasion's: ICC of "
+            "one repeat, reliability of the mean over all repeats (basis: what was repeated). The "
+            "largest observable r is the root of the product of both reliabilities.",
+            "measure definition region contrast basis n n_repeats icc reliability interval",
+            {"basis": "Repeats of"},
+            needs="reliability",
+        ),
         Beside(
             "tests/within",
             "Within people: is a calmer trial rated less unpleasant?",
@@ -187,7 +227,7 @@ HEADINGS = {
     "Q2": {
         **NULL_BAND,
         "effect": "r",
-        "interval": "95 % interval of mean r",
+        "interval": "{level} interval of mean r",
         "bf10": "BF10 of mean r",
     },
     "Q3": {"effect": "r"},
@@ -216,9 +256,9 @@ def render(
     Parameters
     ----------
     study : mapping
-        title (str) and, where known: study, source, unit, act (str; what is to lower the
-        response), no_trials (str, why trials were not followed within people), config (str,
-        resolved YAML), simulated and
+        title (str) and, where known: study, source, unit, level (float; of the intervals), act
+        (str; what is to lower the response), no_trials (str, why trials were not followed
+        within people), config (str, resolved YAML), simulated and
         contrast_only (bool), modelled_maps and expression_maps (lists of names), versions
         (name to version), inputs (list of {path, sha256}), citations (list of {what, citation,
         licence}).
@@ -230,12 +270,17 @@ def render(
     figures : mapping of str to (SVG text or PNG bytes, alternative text, caption)
         Under a name of `FIGURES`, with or without a suffix ('correspondence-partner').
     parts : mapping of str to str
-        Texts of workflow/report by name: report.html.j2, its sections and page.css.
+        Texts of workflow/report by name: report.html.j2, its sections, styles and scripts.
 
     Returns
     -------
     str
         The page.
+
+    Raises
+    ------
+    ValueError
+        If a script or a style holds what would end its element early.
     """
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(dict(parts)),
@@ -244,12 +289,15 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # A browser hashes what it parsed, in which line ends are single.
-    style = parts["page.css"].replace("\r\n", "\n")
+    study = {**_STUDY, **study}
+    level = f"{100 * study['level']:g} %"
+    styles, scripts = _embedded(parts, "css"), _embedded(parts, "js")
     return environment.get_template("report.html.j2").render(
-        study={**_STUDY, **study},
-        style=Markup(style),
-        style_hash=_sha256(style),
+        study=study,
+        level=level,
+        styles=styles,
+        scripts=scripts,
+        policy=content_policy(scripts, styles),
         thresholds=[
             (name, f"{value:.3g}")
             for name, value in verdicts.get("rule", {}).items()
@@ -257,9 +305,11 @@ def render(
         ],
         rules=verdicts.get("rule", {}).get("rules", []),
         combination=verdicts.get("combination", {}),
-        questions=[_question(q, results, figures) for q in verdicts["questions"]],
+        questions=[
+            _question(q, results, figures, level) for q in verdicts["questions"]
+        ],
         other_figures=_other_figures(figures),
-        calibration=_calibration(results, figures),
+        calibration=_calibration(results, figures, level),
         stages=_table(results, "exclusions_by_stage", "What was excluded, by stage"),
         exclusions=_table(results, "exclusions", "What was excluded, and why"),
         runs=_runs(results, figures) if "qc/summary" in results else None,
@@ -279,6 +329,7 @@ _STUDY = {
     "study": "",
     "source": "",
     "unit": "",
+    "level": 0.95,
     "act": "holding",
     "config": "",
     "simulated": False,
@@ -287,6 +338,35 @@ _STUDY = {
     "no_trials": "",
     "expression_maps": [],
 }
+
+
+def content_policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """Write the Content-Security-Policy that lets these run and style, and nothing else.
+
+    Parameters
+    ----------
+    scripts, styles : sequence of str
+        What stands between the tags, to the letter.
+
+    Returns
+    -------
+    str
+        Nothing may be fetched, sent or framed; images are those that the page holds.
+
+    Examples
+    --------
+    >>> content_policy([], ["p {}"]).split("; ")[2:4]
+    ["style-src 'sha256-SNJDlN1Iy2mnt7DOjQIyDb2LQE6O5PQiSZomcdzawQ4='", "script-src 'none'"]
+    """
+    allowed = {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": " ".join(map(_sha256, styles)) or "'none'",
+        "script-src": " ".join(map(_sha256, scripts)) or "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{what} {whence}" for what, whence in allowed.items())
 
 
 def lay_side_by_side(
@@ -353,7 +433,9 @@ def _agreement(region: str, found: dict, overlap: pd.DataFrame | None) -> dict:
     return line
 
 
-def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
+def _question(
+    question: Mapping, results: Mapping, figures: Mapping, level: str
+) -> dict:
     """Gather what the page shows of one question."""
     name = question["question"]
     inputs = question.get("inputs") or []
@@ -370,36 +452,46 @@ def _question(question: Mapping, results: Mapping, figures: Mapping) -> dict:
         "name": name,
         "verdict": verdict,
         "verdict_class": VERDICT_CLASSES.get(verdict, "not-run"),
-        "numbers": _html(rows[columns], name) if columns and len(rows) else None,
+        "numbers": (
+            _html(rows[columns], name, level=level, source=f"{TESTS[name]}.tsv")
+            if columns and len(rows)
+            else None
+        ),
         "figures": _figures(name, figures),
-        "table": _tests_table(name, results) if verdict != "not run" else None,
-        "beside": _beside_all(name, results) if verdict != "not run" else [],
+        "table": _tests_table(name, results, level) if verdict != "not run" else None,
+        "beside": _beside_all(name, results, level) if verdict != "not run" else [],
         "notes": _notes(name, results),
     }
 
 
-def _beside_all(name: str, results: Mapping) -> list[dict]:
+def _beside_all(name: str, results: Mapping, level: str) -> list[dict]:
     """Render the tables below a question's own that the study has."""
     present = [each for each in BESIDE.get(name, ()) if each.path in results]
-    return [_beside(each, name, results) for each in present]
+    entries = [(each, _beside(each, name, results, level)) for each in present]
+    return [entry for each, entry in entries if entry["html"] or not each.is_rest]
 
 
-def _beside(beside: Beside, name: str, results: Mapping) -> dict:
+def _beside(beside: Beside, name: str, results: Mapping, level: str) -> dict:
     table = results[beside.path]
     if "question" in table:
         table = table[table["question"] == name]
     kind = name if beside.is_alike else ""
+    if beside.is_rest:
+        table = table[~_is_judged(table)]
     table = _with_intervals(table, kind)
+    if beside.needs and table[beside.needs].map(tables.is_missing).all():
+        table = table.iloc[:0]
     shown = table[_present(beside.columns, table)]
-    if "contrast" in shown and shown["contrast"].nunique() == 1:
-        shown = shown.drop(columns="contrast")
-    html = tables.to_html(shown, labels=beside.labels, question=kind)
+    path = f"{beside.path}.tsv"
+    html = _html(shown, kind, beside.labels, level=level, source=path)
     return {
         "heading": beside.heading,
         "note": beside.note,
-        "html": Markup(html) if len(table) else None,
-        "caption": beside.heading,
-        "path": f"{beside.path}.tsv",
+        "html": html if len(table) else None,
+        "caption": f"{beside.heading} ({name})",
+        "absent": "Not known for any." if beside.needs else "None.",
+        "id": f"table-{name}-{_slug(beside.path)}",
+        "path": path,
         "link": _link(beside.path),
     }
 
@@ -409,23 +501,47 @@ def _notes(name: str, results: Mapping) -> list[str]:
     path = TESTS.get(name, "")
     if path not in results or not {"scope", "verdict", "reason"} <= {*results[path]}:
         return []
-    rows = results[path]
-    bare = rows[rows["verdict"].map(tables.is_missing)]
+    bare = results[path][~_is_judged(results[path])]
     return [*dict.fromkeys(f"{row.scope} ({row.reason})" for row in bare.itertuples())]
 
 
-def _tests_table(name: str, results: Mapping) -> dict | None:
+def _is_judged(tests: pd.DataFrame) -> pd.Series:
+    """Tell which rows have a verdict; all, where no part of the table is to go without."""
+    if not {"scope", "verdict"} <= {*tests}:
+        return pd.Series(True, tests.index)
+    return ~tests["verdict"].map(tables.is_missing)
+
+
+def _tests_table(name: str, results: Mapping, level: str) -> dict | None:
     """Render the table of a question's tests, definitions side by side."""
     path = TESTS.get(name, "")
     if path not in results or results[path].empty:
         return None
-    tests = _with_intervals(results[path], name)
-    columns = _present(SHOWN[name], tests)
+    judged = _is_judged(results[path])
+    tests = _with_intervals(results[path][judged if judged.any() else ~judged], name)
+    columns = _without_repeats(_present(SHOWN[name], tests), tests)
     if {"definition", "region"} <= {*tests.columns}:
         tests = lay_side_by_side(tests, results.get("regions/overlap"), columns)
     else:
         tests = tests[columns]
-    return {"html": _html(tests, name), "path": f"{path}.tsv", "link": _link(path)}
+    source = f"{path}.tsv"
+    return {
+        "html": _html(tests, name, level=level, source=source),
+        "caption": f"{name}, table of tests",
+        "id": f"table-{name}",
+        "path": source,
+        "link": _link(path),
+    }
+
+
+def _without_repeats(columns: Sequence[str], tests: pd.DataFrame) -> list[str]:
+    """Leave out the p of a family of nulls that only repeats the p that it decides."""
+    return [c for c in columns if not (c in REPEATS and _repeats(c, tests))]
+
+
+def _repeats(column: str, tests: pd.DataFrame) -> bool:
+    given = tests[~tests[column].map(tables.is_missing)]
+    return bool((given[column] == given[REPEATS[column]]).all())
 
 
 def _present(wanted: str, rows: pd.DataFrame) -> list[str]:
@@ -439,7 +555,7 @@ def _present(wanted: str, rows: pd.DataFrame) -> list[str]:
 
 
 def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Join low and high, null_low and null_high, into one column of text each."""
+    """Join low and high, null_low and null_high, into one column each."""
     kind = tables.kind_of("effect", name)
     for joined, low, high, how in (
         ("interval", "low", "high", kind),
@@ -451,8 +567,8 @@ def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
     ):
         if {low, high} <= {*tests.columns}:
             bounds = zip(tests[low], tests[high], strict=True)
-            texts = [tables.interval(a, b, how) for a, b in bounds]
-            tests = tests.assign(**{joined: texts})
+            joint = [tables.Interval(*pair, how) for pair in bounds]
+            tests = tests.assign(**{joined: pd.Series(joint, tests.index, object)})
     return tests
 
 
@@ -476,20 +592,28 @@ def _is_of(name: str, stem: str) -> bool:
 
 
 def _figure(name: str, image: str | bytes, alt: str, caption: str) -> dict:
-    """Embed an image as data: an SVG inside `img` cannot run, nor clash with another's ids."""
-    kind, raw = (
-        ("png", image)
-        if isinstance(image, bytes)
-        else ("svg+xml", image.encode("utf-8"))
-    )
+    """Put an SVG into the page, so that its marks can be chosen; anything else as data."""
+    identity = f"figure-{re.sub(r'[^A-Za-z0-9-]', '-', name)}"
     return {
-        "src": f"data:image/{kind};base64,{base64.b64encode(raw).decode('ascii')}",
+        **_drawing(image, identity),
         "alt": alt,
         "is_wide": _width(image) > HALF_PAGE,
         "caption": caption,
-        "id": f"figure-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}",
+        "id": identity,
         "link": _relative(PurePosixPath("figures", name)),
     }
+
+
+def _drawing(image: str | bytes, identity: str) -> dict[str, str]:
+    """Return the `svg` element, or where the image cannot be one the `src` of an img."""
+    kind, raw = "png", image
+    if isinstance(image, str):
+        try:
+            return {"svg": Markup(svg.inline(image, identity)), "src": ""}
+        except ValueError:  # an img lets nothing in it run either
+            kind, raw = "svg+xml", image.encode("utf-8")
+    encoded = base64.b64encode(raw).decode("ascii")
+    return {"svg": "", "src": f"data:image/{kind};base64,{encoded}"}
 
 
 def _width(image: str | bytes) -> float:
@@ -521,7 +645,7 @@ def _runs(results: Mapping, figures: Mapping) -> dict:
     }
 
 
-def _calibration(results: Mapping, figures: Mapping) -> dict | None:
+def _calibration(results: Mapping, figures: Mapping, level: str) -> dict | None:
     """Gather what the page shows of the calibration, if it was run for the page."""
     if "calibration" not in results:
         return None
@@ -529,7 +653,7 @@ def _calibration(results: Mapping, figures: Mapping) -> dict | None:
     own = captions.of_own_size(table)
     own = own[(own["decides"] == "true") | (own["question"] == "Q2")]
     bounds = zip(own["low"], own["high"], strict=True)
-    own = own.assign(interval=[tables.interval(*pair, "share") for pair in bounds])
+    own = own.assign(interval=[tables.Interval(*pair, "share") for pair in bounds])
     shown = [
         *("world", "question", "test", "planted", "n_replicates"),
         *("rate", "interval", "meaning", "holds"),
@@ -538,7 +662,9 @@ def _calibration(results: Mapping, figures: Mapping) -> dict | None:
         "sentences": captions.sum_up_calibration(table, needed),
         "figures": _figures("calibration", figures),
         "tables": [
-            _entry(own[shown], "calibration", "Rates of what decides, and of Q2"),
+            _entry(
+                own[shown], "calibration", "Rates of what decides, and of Q2", level
+            ),
             _entry(needed, "sample_size", "People needed"),
         ],
     }
@@ -573,23 +699,36 @@ def _table(results: Mapping, path: str, caption: str) -> dict | None:
     return _entry(results[path], path, caption) if path in results else None
 
 
-def _entry(table: pd.DataFrame, path: str, caption: str) -> dict:
+def _entry(table: pd.DataFrame, path: str, caption: str, level: str = "") -> dict:
     idle = [c for c in OPTIONAL & {*table} if table[c].map(tables.is_missing).all()]
-    html = _html(table.drop(columns=idle), "") if len(table) else None
+    shown, source = table.drop(columns=idle), f"{path}.tsv"
     return {
-        "html": html,
+        "html": _html(shown, "", level=level, source=source) if len(table) else None,
         "caption": caption,
-        "path": f"{path}.tsv",
+        "absent": f"{caption}: none.",
+        "id": f"table-{_slug(caption)}",
+        "path": source,
         "link": _link(path),
     }
 
 
-def _html(table: pd.DataFrame, question: str) -> Markup:
+def _html(
+    table: pd.DataFrame,
+    question: str,
+    labels: Mapping[str, str] | None = None,
+    *,
+    level: str = "",
+    source: str = "",
+) -> Markup:
+    left, throughout = tables.say_once(table, KEPT)
     return Markup(
         tables.to_html(
-            table,
-            labels=HEADINGS.get(question, {}),
+            left,
+            labels=HEADINGS.get(question, {}) if labels is None else labels,
             question=question,
+            level=level,
+            source=source,
+            throughout=throughout,
         )
     )
 
@@ -613,7 +752,23 @@ def _relative(path: PurePosixPath) -> str:
     return "./" + quote(str(path).lstrip("/"))
 
 
+def _embedded(parts: Mapping[str, str], suffix: str) -> list[Markup]:
+    """Take the scripts or styles out of the parts, as a browser will have parsed them."""
+    found = []
+    for name in sorted(parts):
+        if name.endswith(f".{suffix}"):
+            # A browser hashes what it parsed, in which line ends are single.
+            text = parts[name].replace("\r\n", "\n")
+            if re.search("</(script|style)|<!--", text, re.IGNORECASE):
+                raise ValueError(f"{name} holds a tag that would end it early")
+            found.append(Markup(text))
+    return found
+
+
 def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode(
-        "ascii"
-    )
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()

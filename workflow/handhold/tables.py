@@ -7,7 +7,8 @@ paper and in a figure's title. What is missing is shown as n/a, never left blank
 
 import html
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -49,7 +50,7 @@ EFFECTS = {
         for bound in ("", "_low", "_high")
     ),
 }
-# Two bounds in one cell, as text that `interval` made.
+# Two bounds in one cell: an `Interval`.
 INTERVALS = {"interval", "null_band", "partial_interval", "bf10_range"}
 INTERVALS |= {"between_interval", "indirect_interval"}
 # The tests of these questions estimate a correlation; Q1 estimates a mean.
@@ -59,7 +60,7 @@ LABELS = {
     "effect": "Mean",
     "low": "Low",
     "high": "High",
-    "interval": "95 % interval",
+    "interval": "{level} interval",
     "sd": "SD",
     "statistic": "t",
     "dz": "d_z",
@@ -91,7 +92,7 @@ LABELS = {
     "detectable_dz": "Detectable d_z",
     "bf10_range": "BF10 over priors",
     "partial_r": "r at equal baselines",
-    "partial_interval": "its 95 % interval",
+    "partial_interval": "its {level} interval",
     "p_partial": "p (equal baselines)",
     "p_partial_fwe": "p (equal baselines, FWE)",
     "bf10_partial": "BF10 (equal baselines)",
@@ -104,9 +105,9 @@ LABELS = {
     "icc_effect": "ICC of effect",
     "icc_rating": "ICC of rating",
     "between": "Slope between people",
-    "between_interval": "its 95 % interval",
+    "between_interval": "its {level} interval",
     "indirect": "Indirect (a b)",
-    "indirect_interval": "its 95 % interval",
+    "indirect_interval": "its {level} interval",
     "n_trials": "Trials",
     "n_left_out": "People left out",
     "r_overall": "r overall",
@@ -184,6 +185,14 @@ LATEX = str.maketrans(
 )
 
 
+class Interval(NamedTuple):
+    """Two bounds that stand in one cell, with the kind by which both are rounded."""
+
+    low: object
+    high: object
+    kind: str
+
+
 def kind_of(column: str, question: str = "") -> str:
     """Say how a column is shown: 'p', 'count', 'r', 'share', 'effect', 'interval' or 'text'.
 
@@ -213,6 +222,8 @@ def kind_of(column: str, question: str = "") -> str:
 
 def is_missing(value: object) -> bool:
     """Tell whether a cell holds no value: None, NaN, NA, '', 'nan' or 'n/a'."""
+    if isinstance(value, Interval):
+        return is_missing(value.low) and is_missing(value.high)
     if isinstance(value, str):
         return value.strip().lower() in {"", "nan", "n/a", "na", "none"}
     return bool(pd.isna(value))
@@ -247,6 +258,8 @@ def display(value: object, kind: str) -> str:
     >>> [display(x, "effect") for x in (0.12345, 0.01234, 12.345, 1234)]
     ['0.123', '0.012', '12.3', '1234']
     """
+    if isinstance(value, Interval):
+        return interval(*value)
     if kind in {"text", "interval"}:
         is_blank = value is None or (not isinstance(value, str) and pd.isna(value))
         return MISSING if is_blank or value == "" else str(value)
@@ -281,6 +294,9 @@ def to_html(
     caption: str = "",
     labels: Mapping[str, str] | None = None,
     question: str = "",
+    level: str = "95 %",
+    source: str = "",
+    throughout: Sequence[tuple[str, object]] = (),
 ) -> str:
     """Render a results table as an HTML table, every cell escaped.
 
@@ -292,26 +308,71 @@ def to_html(
     caption : str
         Plain text; escaped.
     labels : mapping, optional
-        Column to heading, where it differs from `LABELS`.
+        Column to heading, where it differs from `LABELS`; {level} in it is replaced.
     question : str
         'Q1' to 'Q5'; read from the column of that name if there is one.
+    level : str
+        Level of the intervals, for their headings.
+    source : str
+        Path of the TSV that the cells were read from.
+    throughout : sequence of (column, value)
+        What `say_once` took out; the caption says it.
 
     Returns
     -------
     str
-        A `table` element. A rounded cell keeps the unrounded value as its title.
+        A `table` element. A rounded cell keeps the unrounded value as its title, a
+        heading its column as data-column, a row about a person who it is as data-subject.
     """
     question = question or _question_of(table)
+    names = {
+        leaf: label_of(leaf, labels, level)
+        for leaf in (*map(_leaf, table.columns), *(name for name, _ in throughout))
+    }
     kinds = [kind_of(_leaf(column), question) for column in table.columns]
     rows = "\n".join(
-        f"<tr>{''.join(_cell(v, k) for v, k in zip(row, kinds, strict=True))}</tr>"
+        _html_row(row, kinds, list(table.columns))
         for row in table.itertuples(index=False, name=None)
     )
-    head = f"<caption>{html.escape(caption)}</caption>\n" if caption else ""
+    once = [_html_once(name, value, question, names) for name, value in throughout]
+    said = f"<div>Throughout: {'; '.join(once)}.</div>" if once else ""
+    head = f"{html.escape(caption)}{said}"
+    head = f"<caption>{head}</caption>\n" if head else ""
+    of = f' data-source="{html.escape(source)}"' if source else ""
     return (
-        f"<table>\n{head}<thead>\n{_html_head(table, kinds, labels or {})}\n</thead>\n"
+        f"<table{of}>\n{head}<thead>\n{_html_head(table, kinds, names)}\n</thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table>"
     )
+
+
+def say_once(
+    table: pd.DataFrame, keep: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[tuple[str, object]]]:
+    """Take out the columns that hold one value throughout, for the caption to say.
+
+    Under a header of two levels a column goes if it holds that value in every group.
+    Columns of `keep` stay, one column at least, and a table of one row as it is.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"region": ["a", "b"], "unit": "%", "p": [0.1, 0.2]})
+    >>> left, said = say_once(table)
+    >>> list(left.columns), said
+    (['region', 'p'], [('unit', '%')])
+    """
+    if len(table) < 2:
+        return table, []
+    said = []
+    for leaf in dict.fromkeys(map(_leaf, table.columns)):
+        own = [i for i, column in enumerate(table.columns) if _leaf(column) == leaf]
+        found = {value for i in own for value in table.iloc[:, i].map(_plain)}
+        if len(found) == 1 and leaf not in keep:
+            said.append((leaf, table.iloc[0, own[0]]))
+    if len(said) == len({*map(_leaf, table.columns)}):
+        said = said[1:]
+    gone = {leaf for leaf, _ in said}
+    left = [i for i, column in enumerate(table.columns) if _leaf(column) not in gone]
+    return table.iloc[:, left], said
 
 
 def to_tsv(table: pd.DataFrame) -> str:
@@ -380,12 +441,21 @@ def escape_latex(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text).translate(LATEX)
 
 
-def label_of(column: str, labels: Mapping[str, str] | None = None) -> str:
-    """Name a column for the reader."""
-    if labels and column in labels:
-        return labels[column]
-    if column in LABELS or kind_of(column) in {"p", "r"} or len(column) < 2:
-        return LABELS.get(column, column.replace("_", " "))
+def label_of(
+    column: str, labels: Mapping[str, str] | None = None, level: str = ""
+) -> str:
+    """Name a column for the reader; `level` is that of the intervals.
+
+    Examples
+    --------
+    >>> label_of("partial_interval", level="90 %"), label_of("hedges_g")
+    ('its 90 % interval', 'Hedges g')
+    """
+    known = {**LABELS, **(labels or {})}
+    if column in known:
+        return known[column].replace("{level}", level).strip()
+    if kind_of(column) in {"p", "r"} or len(column) < 2:
+        return column.replace("_", " ")
     words = column.replace("_", " ")
     return words[:1].upper() + words[1:]
 
@@ -445,13 +515,45 @@ def _leaf(column: Hashable) -> str:
     return str(column[-1] if isinstance(column, tuple) else column)
 
 
-def _cell(value: object, kind: str) -> str:
-    shown = display(value, kind)
+def _plain(value: object) -> object:
+    return MISSING if is_missing(value) else value
+
+
+def _unrounded(value: object) -> str:
+    """Write a value with every digit that its table has."""
+    if is_missing(value):
+        return ""
+    if isinstance(value, Interval):
+        return f"[{_plain(value.low)}, {_plain(value.high)}]"
+    return str(value)
+
+
+def _attributes(value: object, shown: str, kind: str) -> str:
     if kind == "text":
-        return f"<td>{html.escape(shown)}</td>"
-    raw = "" if is_missing(value) or kind == "interval" else str(value)
+        return ""
+    raw = _unrounded(value)
     title = f' title="{html.escape(raw)}"' if raw and raw != shown else ""
-    return f'<td class="number"{title}>{html.escape(shown)}</td>'
+    return f' class="number"{title}'
+
+
+def _html_row(row: tuple, kinds: list[str], columns: list[Hashable]) -> str:
+    cells = []
+    for value, kind in zip(row, kinds, strict=True):
+        shown = display(value, kind)
+        name = "td" if cells or kind != "text" else 'th scope="row"'
+        # long names may break where their words do
+        text = html.escape(shown).replace("_", "_<wbr>")
+        cells.append(f"<{name}{_attributes(value, shown, kind)}>{text}</{name[:2]}>")
+    who = row[columns.index("subject")] if "subject" in columns else MISSING
+    person = "" if is_missing(who) else f' data-subject="{html.escape(str(who))}"'
+    return f"<tr{person}>{''.join(cells)}</tr>"
+
+
+def _html_once(column: str, value: object, question: str, labels: Mapping) -> str:
+    kind = kind_of(column, question)
+    shown, name = display(value, kind), labels[column]
+    of = f' data-column="{html.escape(column)}"{_attributes(value, shown, kind)}'
+    return f"{html.escape(name)} <span{of}>{html.escape(shown)}</span>"
 
 
 def _groups(table: pd.DataFrame) -> list[tuple[str, int]]:
@@ -468,9 +570,10 @@ def _groups(table: pd.DataFrame) -> list[tuple[str, int]]:
 def _html_head(table: pd.DataFrame, kinds: list[str], labels: Mapping) -> str:
     cells = []
     for column, kind in zip(table.columns, kinds, strict=True):
-        shown = html.escape(label_of(_leaf(column), labels))
+        shown = html.escape(labels[_leaf(column)])
         number = "" if kind == "text" else ' class="number"'
-        cells.append(f'<th scope="col"{number}>{shown}</th>')
+        name = html.escape(_leaf(column))
+        cells.append(f'<th scope="col" data-column="{name}"{number}>{shown}</th>')
     rows = [f"<tr>{''.join(cells)}</tr>"]
     if table.columns.nlevels > 1:
         spans = [

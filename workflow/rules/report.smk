@@ -32,6 +32,8 @@ TABLES = [
 ]
 # Beside the tests of a question; the page shows them, no verdict reads them.
 TABLES += ["tests/interaction", "tests/sensitivity"]
+if STUDY.rated:
+    TABLES += ["reliability"]
 if STUDY.rated and not STUDY.no_trials:
     TABLES += ["tests/within", "tests/mediation"]
 QUALITY = {}
@@ -397,6 +399,7 @@ rule write_report:
                 name: CONFIG[name]
                 for name in ("study", "title", "source", "unit", "act")
             },
+            "level": CONFIG["tests"]["level"],
             "no_trials": STUDY.no_trials,
             "contrast_only": all(
                 "image" in contrast for contrast in CONFIG["contrasts"]
