@@ -22,6 +22,7 @@ from handhold.verdicts import ADJUSTED
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
+    "look": ("glass",),
     "Q1": ("rois", "attenuation"),
     "Q2": ("correspondence",),
     "Q3": ("tracking",),
@@ -210,6 +211,7 @@ def render(
     verdicts: Mapping,
     figures: Mapping[str, tuple[str | bytes, str, str]],
     parts: Mapping[str, str],
+    look: Mapping | None = None,
 ) -> str:
     """Render the report.
 
@@ -229,7 +231,9 @@ def render(
     figures : mapping of str to (SVG text or PNG bytes, alternative text, caption)
         Under a name of `FIGURES`, with or without a suffix ('correspondence-partner').
     parts : mapping of str to str
-        Texts of workflow/report by name: report.html.j2, its sections and page.css.
+        Texts of workflow/report by name: report.html.j2, its sections, styles and scripts.
+    look : mapping, optional
+        What section Look holds, as `viewer.embed` gives it.
 
     Returns
     -------
@@ -244,11 +248,16 @@ def render(
         lstrip_blocks=True,
     )
     # A browser hashes what it parsed, in which line ends are single.
-    style = parts["page.css"].replace("\r\n", "\n")
+    style = (parts["page.css"] + parts["viewer.css"]).replace("\r\n", "\n")
+    script = parts["viewer.js"].replace("\r\n", "\n")
     return environment.get_template("report.html.j2").render(
         study={**_STUDY, **study},
         style=Markup(style),
         style_hash=_sha256(style),
+        script=Markup(script),
+        script_hashes=[_sha256(script), *_hashes(look)],
+        look=look,
+        look_figures=_figures("look", figures),
         thresholds=[
             (name, f"{value:.3g}")
             for name, value in verdicts.get("rule", {}).items()
@@ -609,6 +618,11 @@ def _link(path: str) -> str:
 def _relative(path: PurePosixPath) -> str:
     """Quote a path as a link that cannot leave the folder of the page by scheme or host."""
     return "./" + quote(str(path).lstrip("/"))
+
+
+def _hashes(look: Mapping | None) -> list[str]:
+    """Return the hash of niivue, where the page holds it."""
+    return [look["hash"]] if look and look["niivue"] else []
 
 
 def _sha256(text: str) -> str:

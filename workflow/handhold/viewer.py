@@ -1,0 +1,494 @@
+"""The brain that a reader can turn: the volumes that it shows, and the program that shows them.
+
+The program is niivue [1]_, of which the package jupyterlab_niivue carries a build. The page
+takes from it what draws volumes, compressed, under a hash that its policy names; nothing of it
+is a part of this repository. The volumes are those of the results, voxel for voxel: where they
+would make the page too heavy, whole planes of voxels are left out, and no value is changed.
+
+References
+----------
+.. [1] Taylor et al. (2021), NiiVue, https://github.com/niivue/niivue.
+"""
+
+import base64
+import gzip
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from handhold.errors import StudyError
+from handhold.group import bind_voxels
+from handhold.images import Grid, Volume, image_bytes, read_volume
+from handhold.io import read_json, replacing, write_json
+from handhold.regions import Cloud, weigh
+
+PACKAGE = "jupyterlab_niivue"
+PROGRAM = "jupyterlab_niivue/labextension/static/niivue/index.js"
+# What stands behind niivue in that file is the JupyterLab application and a DICOM converter.
+END = re.compile(r'^var \w+ = Symbol\.for\("preact-signals"\);$', re.MULTILINE)
+CLASS = re.compile(
+    r"\b(\w+) = class extends EventTarget \{\s*/\*\*\s*\* @param options +- options object to "
+    r"set modifiable Niivue properties"
+)
+VERSION = re.compile(r'\bversion: "(\d+\.\d+\.\d+)"')
+# Libraries inside niivue's build, by its source map; each under the MIT licence but the last.
+INSIDE = (
+    "preact, gl-matrix, @lukeed/uuid, array-equal, fflate, nifti-reader-js and zarrita (MIT), "
+    "@ungap/structured-clone (ISC)"
+)
+# Bytes that attenuation and receptor maps may take in the page, before base64 adds a third:
+# with niivue and the template the section stays under 3 MB.
+BUDGET = 1_300_000
+TEMPLATE_MM = 2
+# Of a study whose images have no common grid: the receptor map's is finer than the eye needs.
+COARSE_MM = 4
+# A scale up to the largest value would show that voxel and nothing else.
+SHARE = 99
+COPYRIGHT = (
+    "MNI152 template (ICBM 2009a nonlinear symmetric, from nilearn), copyright 1993-2004 Louis "
+    "Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University; "
+    "use, copying, change and distribution are permitted where this notice appears."
+)
+# Colours from weak to strong on black, as red, green and blue (0 to 255). Warm and blue are told
+# apart in every common colour vision; lightness rises with strength in each.
+COLOURS = {
+    "warm": ((110, 28, 0), (213, 94, 0), (255, 176, 66), (255, 240, 190)),
+    "blue": ((0, 40, 110), (0, 114, 178), (86, 180, 233), (205, 240, 255)),
+    "green": ((10, 50, 30), (0, 130, 90), (90, 195, 120), (225, 250, 170)),
+}
+# Opacity (0 to 255) at the same stops: what is weak is faint, but not hidden.
+SEEN = (0, 170, 255, 255)
+OF_ROIS = (
+    *((255, 255, 255), (240, 228, 66), (204, 121, 167), (0, 200, 150)),
+    *((86, 180, 233), (230, 159, 0), (190, 190, 190), (180, 130, 255)),
+)
+
+
+class Program(NamedTuple):
+    """Niivue as the page holds it: `version`, `script` (what runs), `licence` (its text)."""
+
+    version: str
+    script: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the brain shows: `facts` (as view.json has them) and `files`, gzipped NIfTI by name."""
+
+    facts: dict
+    files: dict[str, bytes]
+
+
+def read_program() -> Program | None:
+    """Read niivue from the installed package; None where it is not installed.
+
+    Raises
+    ------
+    StudyError
+        If the package holds something else than the version that this was written for.
+    """
+    try:
+        found = distribution(PACKAGE)
+    except PackageNotFoundError:
+        return None
+    path = Path(found.locate_file(PROGRAM))
+    licences = [f for f in found.files or () if f.name == "LICENSE"]
+    if not path.is_file() or not licences:
+        raise StudyError(
+            f"{PACKAGE} {found.version} has no {'licence' if path.is_file() else PROGRAM}, from "
+            "which the report takes its interactive brain. Install the version that pyproject.toml "
+            "names."
+        )
+    text = path.read_text(encoding="utf-8")
+    licence = Path(found.locate_file(licences[0])).read_text(encoding="utf-8")
+    return cut_program(text, licence, f"{PACKAGE} {found.version}")
+
+
+def cut_program(text: str, licence: str, where: str) -> Program:
+    """Cut niivue out of the application that it is built into.
+
+    Parameters
+    ----------
+    text : str
+        The application: a module without exports.
+    licence : str
+    where : str
+        Package and version, for the error.
+
+    Returns
+    -------
+    Program
+        Its script leaves the class as `globalThis.handholdNiivue`, and nothing else.
+
+    Raises
+    ------
+    StudyError
+        If the file is not laid out as expected.
+    """
+    end, found, version = END.search(text), CLASS.search(text), VERSION.search(text)
+    body = text[: end.start()] if end else ""
+    faults = [
+        *(["the end of niivue"] if not end else []),
+        *(["its class"] if not found or found.start() > len(body) else []),
+        *(["its version"] if not version else []),
+        *(
+            ["a script that can stand alone"]
+            if re.search(r"\bimport\.meta\b|^(im|ex)port\b|</script", body, re.MULTILINE)
+            else []
+        ),
+    ]
+    if faults:
+        raise StudyError(
+            f"{where}: {', '.join(faults)} not found in {PROGRAM}, from which the report takes "
+            "its interactive brain. Install the version that pyproject.toml names."
+        )
+    script = (
+        f'(() => {{\n"use strict";\n{body}\nglobalThis.handholdNiivue = {found[1]};\n}})();\n'
+    )
+    # A browser hashes what it parsed, in which line ends are single.
+    return Program(version[1], script.replace("\r\n", "\n"), licence.strip())
+
+
+def gather(
+    images: Mapping[str, str],
+    receptor: Mapping,
+    rois: Cloud,
+    names: Mapping[str, str],
+    *,
+    words: Mapping[str, str],
+    min_coverage: float,
+    low_coverage: str,
+) -> View:
+    """Gather the volumes of the interactive brain.
+
+    Parameters
+    ----------
+    images : mapping of str to path
+        Mean attenuation by contrast, on one grid. Files that are not there are left out, and
+        said to be.
+    receptor : mapping
+        The row of the target map.
+    rois : Cloud
+        All ROIs, as define_regions wrote them.
+    names : mapping of str to str
+        The ROIs to show: name in `rois` to name for the reader.
+    words : mapping
+        unit (of attenuation), act (what is to lower the response), definition (of the ROIs).
+    min_coverage, low_coverage
+        As for the correlation over voxels, whose binding the receptor map shows.
+
+    Returns
+    -------
+    View
+
+    Raises
+    ------
+    StudyError
+        If an image cannot be read.
+    """
+    means, missing = _read_means(images)
+    grid = next(iter(means.values())).grid if means else None
+    backdrop, background = _template()
+    if grid is None:
+        grid, seen = _coarse(background)
+    else:
+        seen = np.logical_or.reduce([np.isfinite(m.values) for m in means.values()])
+    step, packed = _pack(means, grid)
+    chosen = np.flatnonzero(_thin(seen, step))
+    places = np.arange(seen.size).reshape(seen.shape)
+    voxel = _thin(places, step).ravel()[chosen]
+    binding = np.full(_thin(places, step).shape, np.nan)
+    binding.flat[chosen] = bind_voxels(
+        voxel, grid, dict(receptor), min_coverage, low_coverage
+    )
+    labels, told, homes = label_rois(rois, names, background.grid)
+    files = {
+        "template.nii.gz": _compress(backdrop, background.grid),
+        **{Path(images[name]).name: own for name, own in packed.items()},
+        "receptor.nii.gz": _compress(binding.astype(np.float32), _thin_grid(grid, step)),
+        "rois.nii.gz": _compress(labels, background.grid),
+    }
+    facts = {
+        "template": {"file": "template.nii.gz", "licence": COPYRIGHT},
+        "attenuation": {
+            "unit": words["unit"],
+            "limit": _round_up(
+                max((_extent(m.values) for m in means.values()), default=1.0)
+            ),
+            "lowered": f"{words['act']} lowered the response",
+            "raised": f"{words['act']} raised the response",
+            "maps": [
+                {"contrast": name, "file": Path(images[name]).name} for name in means
+            ],
+            "missing": missing,
+        },
+        "receptor": {
+            "file": "receptor.nii.gz",
+            "label": str(receptor["label"]),
+            "unit": str(receptor["unit"]),
+            "low": 0.0,
+            "limit": _round_up(_extent(binding)),
+        },
+        "rois": {
+            "file": "rois.nii.gz",
+            "definition": words["definition"],
+            "names": list(names.values()),
+            "labels": told,
+            "places": homes,
+        },
+        "grid": {
+            "size_mm": np.linalg.norm(grid.affine[:3, :3], axis=0).round(4).tolist(),
+            "step": step,
+        },
+    }
+    return View(facts, files)
+
+
+def label_rois(
+    rois: Cloud, names: Mapping[str, str], grid: Grid
+) -> tuple[NDArray, list[dict], list[dict]]:
+    """Label the voxels of a grid that ROIs fill by more than half.
+
+    Parameters
+    ----------
+    rois : Cloud
+    names : mapping of str to str
+        The ROIs to label: name in `rois` to name for the reader.
+    grid : Grid
+
+    Returns
+    -------
+    labels : array of uint8, shape `grid.shape`
+        0 outside; ROIs may overlap, so that each set of ROIs has a label of its own.
+    told : list of dict
+        label and rois (list of names for the reader).
+    homes : list of dict
+        name, and x, y, z (mm): for each side of an ROI the voxel nearest to its centre.
+    """
+    # each point counts by the space it stands for, not by its probability
+    whole = replace(rois, weight=np.full(len(rois.points), rois.spacing.prod()))
+    filled = weigh(whole, grid.affine, grid.shape).matrix
+    volume = grid.voxel_volume
+    held = np.zeros((len(names), int(np.prod(grid.shape))), bool)
+    for row, name in enumerate(names):
+        own = filled[[rois.names.index(name)]].toarray().ravel()
+        held[row] = own > volume / 2
+        if not held[row].any():  # too small for that: the voxel that holds most of it
+            held[row] = (own == own.max()) & (own > 0)
+    sets, labels = np.unique(held, axis=1, return_inverse=True)
+    first_is_empty = not sets[:, 0].any()
+    shown = list(names.values())
+    told = [
+        {
+            "label": i + (not first_is_empty),
+            "rois": [shown[row] for row in np.flatnonzero(sets[:, i])],
+        }
+        for i in range(int(first_is_empty), sets.shape[1])
+    ]
+    labels = (labels.ravel() + (not first_is_empty)).astype(np.uint8)
+    homes = [
+        home
+        for row, name in enumerate(shown)
+        for home in _homes(np.flatnonzero(held[row]), name, grid)
+    ]
+    return labels.reshape(grid.shape), told, homes
+
+
+def write_view(view: View, folder: str | Path) -> None:
+    """Write the volumes, and view.json, which says what they are."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in view.files.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    write_json(view.facts, folder / "view.json")
+
+
+def read_view(folder: str | Path) -> View:
+    """Read what `write_view` wrote."""
+    folder = Path(folder)
+    facts = read_json(folder / "view.json")
+    names = [
+        facts["template"]["file"],
+        *(own["file"] for own in facts["attenuation"]["maps"]),
+        facts["receptor"]["file"],
+        facts["rois"]["file"],
+    ]
+    return View(facts, {name: (folder / name).read_bytes() for name in names})
+
+
+def embed(view: View, program: Program | None) -> dict:
+    """Turn volumes and program into what the page holds.
+
+    Returns
+    -------
+    dict
+        facts; data, for the page's own script: facts, colours, and volumes as base64; bars and
+        legend, the colours as the page explains them; size and step of the voxels in words; niivue,
+        the gzipped script as base64 (empty without a program), hash, its SHA-256 as the policy
+        writes it, version, licence, and inside, what else niivue's build holds.
+    """
+    facts = view.facts
+    volumes = {name: _text(content) for name, content in view.files.items()}
+    colours = {"stops": COLOURS, "seen": SEEN, "rois": OF_ROIS}
+    embedded = {
+        "facts": facts,
+        "data": {**facts, "colours": colours, "volumes": volumes},
+        "bars": {
+            "attenuation": _bar(
+                [*COLOURS["blue"][::-1], (0, 0, 0), *COLOURS["warm"]],
+                [-facts["attenuation"]["limit"], 0, facts["attenuation"]["limit"]],
+            ),
+            "receptor": _bar(COLOURS["green"], [0, facts["receptor"]["limit"]]),
+        },
+        "legend": [
+            {"name": name, "colour": _hex(OF_ROIS[i % len(OF_ROIS)])}
+            for i, name in enumerate(facts["rois"]["names"])
+        ],
+        "size": " x ".join(
+            f"{size * facts['grid']['step']:.3g}" for size in facts["grid"]["size_mm"]
+        ),
+        "step": {2: "2nd", 3: "3rd"}.get(facts["grid"]["step"], f"{facts['grid']['step']}th"),
+        "niivue": "",
+        "package": PACKAGE,
+    }
+    if program is None:
+        return embedded
+    script = program.script.encode("utf-8")
+    return embedded | {
+        "niivue": _text(gzip.compress(script, 9, mtime=0)),
+        "hash": _text(hashlib.sha256(script).digest()),
+        "version": program.version,
+        # inside a comment, which two hyphens may end
+        "licence": Markup(program.licence.replace("--", "- -")),
+        "inside": INSIDE,
+    }
+
+
+def _bar(stops: list[tuple], ends: list[float]) -> dict:
+    """Describe a colour bar: stops along it, and the numbers below it."""
+    last = len(stops) - 1
+    return {
+        "stops": [
+            {"at": f"{i / last:.3f}", "colour": _hex(stop)} for i, stop in enumerate(stops)
+        ],
+        "ends": [f"{end:g}".replace("-", "\N{MINUS SIGN}") for end in ends],
+    }
+
+
+def _hex(colour: tuple) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _read_means(images: Mapping[str, str]) -> tuple[dict[str, Volume], list[dict]]:
+    means, missing = {}, []
+    for name, path in images.items():
+        if not Path(path).is_file():
+            reason = "the images of the subjects lie on different grids"
+            missing.append({"contrast": name, "reason": reason})
+            continue
+        try:
+            means[name] = read_volume(path, None, f"mean attenuation, contrast {name}")
+        except StudyError:
+            # written by this pipeline: readable, so that it is empty
+            reason = "too few subjects have any voxel"
+            missing.append({"contrast": name, "reason": reason})
+    return means, missing
+
+
+def _template() -> tuple[NDArray, Volume]:
+    """Return the template as bytes (x, y, z), black outside the brain, and as it is."""
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    image = load_mni152_template(resolution=TEMPLATE_MM)
+    brain = np.asarray(load_mni152_brain_mask(resolution=TEMPLATE_MM).dataobj) > 0
+    values = np.asarray(image.dataobj, float)
+    shade = np.clip(values / np.percentile(values[brain], 99.8), 0, 1)
+    shades = np.where(brain, np.round(255 * shade), 0).astype(np.uint8)
+    grid = Grid(image.affine, image.shape)
+    return shades, Volume(shades.astype(float), grid)
+
+
+def _coarse(template: Volume) -> tuple[Grid, NDArray]:
+    """Return a coarse grid over the template, and which of its voxels are brain."""
+    step = COARSE_MM // TEMPLATE_MM
+    return _thin_grid(template.grid, step), _thin(template.values, step) > 0
+
+
+def _pack(means: Mapping[str, Volume], grid: Grid) -> tuple[int, dict[str, bytes]]:
+    """Compress the maps, every `step`-th voxel along each axis, the finest that fits."""
+    step = 0
+    while True:
+        step += 1
+        packed = {
+            name: _compress(
+                _thin(mean.values, step).astype(np.float32), _thin_grid(grid, step)
+            )
+            for name, mean in means.items()
+        }
+        # the receptor map, on the same voxels, takes about as much as one of them
+        total = sum(map(len, packed.values())) + max(map(len, packed.values()), default=0)
+        if total <= BUDGET:
+            return step, packed
+
+
+def _thin(values: NDArray, step: int) -> NDArray:
+    return values[::step, ::step, ::step]
+
+
+def _thin_grid(grid: Grid, step: int) -> Grid:
+    affine = grid.affine @ np.diag([step, step, step, 1.0])
+    return Grid(affine, tuple(-(-length // step) for length in grid.shape))
+
+
+def _compress(values: NDArray, grid: Grid) -> bytes:
+    return gzip.compress(image_bytes(values, grid), 9, mtime=0)
+
+
+def _homes(voxel: NDArray, name: str, grid: Grid) -> list[dict]:
+    """Find for each side of an ROI the voxel that lies nearest to the centre of that side."""
+    points = np.stack(np.unravel_index(voxel, grid.shape), axis=1) @ grid.affine[:3, :3].T
+    points = points + grid.affine[:3, 3]
+    homes = []
+    for side, own in (
+        ("left", points[points[:, 0] < 0]),
+        ("right", points[points[:, 0] > 0]),
+    ):
+        if len(own):
+            far = np.linalg.norm(own - own.mean(axis=0), axis=1)
+            x, y, z = own[far.argmin()].tolist()
+            homes.append({"name": f"{name}, {side}", "x": x, "y": y, "z": z})
+    return homes
+
+
+def _extent(values: NDArray) -> float:
+    """Return what 99 % of the finite values stay within, either side of 0; 1 if that is 0."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.percentile(finite, SHARE)) if finite.any() else 1.0
+
+
+def _round_up(number: float) -> float:
+    """Round a number away from 0 to two digits.
+
+    Examples
+    --------
+    >>> _round_up(0.6123), _round_up(43.0), _round_up(0.0)
+    (0.62, 43.0, 0.0)
+    """
+    if number == 0:
+        return 0.0
+    digit = 10.0 ** (np.floor(np.log10(abs(number))) - 1)
+    return float(f"{np.sign(number) * np.ceil(abs(number) / digit - 1e-9) * digit:.6g}")
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
