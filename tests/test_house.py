@@ -143,7 +143,7 @@ LAYERS = {
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
-        "figures_calibration",
+        *("figures_calibration", "figures_brain", "viewer"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {
@@ -156,6 +156,7 @@ NUMERIC = [name for name in MODULES if name in LAYERS["numeric"]]
 HEAVY = {"nilearn", "sklearn", "matplotlib", "statsmodels"}
 # Only jobs that draw import these.
 DRAW = {"drawing", "figures", "figures_quality", "figures_calibration"}
+DRAW |= {"figures_brain"}
 # A numeric module has no use for a file system, a drawing or a workflow.
 FOREIGN = {"io", "json", "matplotlib", "nibabel", "nilearn", "os", "pathlib", "shutil"}
 FOREIGN |= {"snakemake", "yaml"}

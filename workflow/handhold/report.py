@@ -22,8 +22,8 @@ from handhold.verdicts import ADJUSTED
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
-    "look": ("glass",),
-    "Q1": ("rois", "attenuation"),
+    "look": ("glass", "rois"),
+    "Q1": ("attenuation",),
     "Q2": ("correspondence",),
     "Q3": ("tracking",),
     "Q4": ("coupling",),
@@ -255,7 +255,7 @@ def render(
         style=Markup(style),
         style_hash=_sha256(style),
         script=Markup(script),
-        script_hashes=[_sha256(script), *_hashes(look)],
+        script_hashes=[_sha256(text) for text in (script, *_programs(look))],
         look=look,
         look_figures=_figures("look", figures),
         thresholds=[
@@ -620,9 +620,9 @@ def _relative(path: PurePosixPath) -> str:
     return "./" + quote(str(path).lstrip("/"))
 
 
-def _hashes(look: Mapping | None) -> list[str]:
-    """Return the hash of niivue, where the page holds it."""
-    return [look["hash"]] if look and look["niivue"] else []
+def _programs(look: Mapping | None) -> list[str]:
+    """Return the text of niivue, where the page holds it: the policy has to allow it."""
+    return [look["script"]] if look and look["niivue"] else []
 
 
 def _sha256(text: str) -> str:

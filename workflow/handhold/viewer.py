@@ -12,7 +12,6 @@ References
 
 import base64
 import gzip
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
+import nibabel as nib
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -48,6 +48,8 @@ INSIDE = (
 # with niivue and the template the section stays under 3 MB.
 BUDGET = 1_300_000
 TEMPLATE_MM = 2
+# Voxels of it that are kept around the brain.
+MARGIN = 2
 # Of a study whose images have no common grid: the receptor map's is finer than the eye needs.
 COARSE_MM = 4
 # A scale up to the largest value would show that voxel and nothing else.
@@ -64,8 +66,6 @@ COLOURS = {
     "blue": ((0, 40, 110), (0, 114, 178), (86, 180, 233), (205, 240, 255)),
     "green": ((10, 50, 30), (0, 130, 90), (90, 195, 120), (225, 250, 170)),
 }
-# Opacity (0 to 255) at the same stops: what is weak is faint, but not hidden.
-SEEN = (0, 170, 255, 255)
 OF_ROIS = (
     *((255, 255, 255), (240, 228, 66), (204, 121, 167), (0, 200, 150)),
     *((86, 180, 233), (230, 159, 0), (190, 190, 190), (180, 130, 255)),
@@ -142,7 +142,9 @@ def cut_program(text: str, licence: str, where: str) -> Program:
         *(["its version"] if not version else []),
         *(
             ["a script that can stand alone"]
-            if re.search(r"\bimport\.meta\b|^(im|ex)port\b|</script", body, re.MULTILINE)
+            if re.search(
+                r"\bimport\.meta\b|^(im|ex)port\b|</script", body, re.MULTILINE
+            )
             else []
         ),
     ]
@@ -151,9 +153,7 @@ def cut_program(text: str, licence: str, where: str) -> Program:
             f"{where}: {', '.join(faults)} not found in {PROGRAM}, from which the report takes "
             "its interactive brain. Install the version that pyproject.toml names."
         )
-    script = (
-        f'(() => {{\n"use strict";\n{body}\nglobalThis.handholdNiivue = {found[1]};\n}})();\n'
-    )
+    script = f'(() => {{\n"use strict";\n{body}\nglobalThis.handholdNiivue = {found[1]};\n}})();\n'
     # A browser hashes what it parsed, in which line ends are single.
     return Program(version[1], script.replace("\r\n", "\n"), licence.strip())
 
@@ -202,6 +202,8 @@ def gather(
         grid, seen = _coarse(background)
     else:
         seen = np.logical_or.reduce([np.isfinite(m.values) for m in means.values()])
+    # eyes and vessels, where images have them, are shown, but set no scale
+    brain = seen & _inside(grid, background)
     step, packed = _pack(means, grid)
     chosen = np.flatnonzero(_thin(seen, step))
     places = np.arange(seen.size).reshape(seen.shape)
@@ -214,7 +216,9 @@ def gather(
     files = {
         "template.nii.gz": _compress(backdrop, background.grid),
         **{Path(images[name]).name: own for name, own in packed.items()},
-        "receptor.nii.gz": _compress(binding.astype(np.float32), _thin_grid(grid, step)),
+        "receptor.nii.gz": _compress(
+            binding.astype(np.float32), _thin_grid(grid, step)
+        ),
         "rois.nii.gz": _compress(labels, background.grid),
     }
     facts = {
@@ -222,7 +226,7 @@ def gather(
         "attenuation": {
             "unit": words["unit"],
             "limit": _round_up(
-                max((_extent(m.values) for m in means.values()), default=1.0)
+                max((_extent(m.values[brain]) for m in means.values()), default=1.0)
             ),
             "lowered": f"{words['act']} lowered the response",
             "raised": f"{words['act']} raised the response",
@@ -235,7 +239,6 @@ def gather(
             "file": "receptor.nii.gz",
             "label": str(receptor["label"]),
             "unit": str(receptor["unit"]),
-            "low": 0.0,
             "limit": _round_up(_extent(binding)),
         },
         "rois": {
@@ -326,6 +329,34 @@ def read_view(folder: str | Path) -> View:
     return View(facts, {name: (folder / name).read_bytes() for name in names})
 
 
+def glass_maps(view: View) -> tuple[list[tuple[str, NDArray]], NDArray, NDArray]:
+    """Unpack what the glass brains show, on the grid of the template.
+
+    Returns
+    -------
+    maps : list of (name, values (x, y, z))
+        Attenuation by contrast, and last binding, without a name: for each voxel of the template
+        the value of the voxel that holds its centre. Outside the brain NaN: eyes would hide
+        what lies behind them.
+    brain : array of bool, shape (x, y, z)
+    x_mm : array, shape (x,)
+        Where each plane of voxels lies.
+    """
+    template = _unpack(view.files[view.facts["template"]["file"]])
+    brain = template.values > 0
+    points = _points(np.argwhere(brain), template.grid.affine)
+    maps = []
+    for name, file in (
+        *((own["contrast"], own["file"]) for own in view.facts["attenuation"]["maps"]),
+        ("", view.facts["receptor"]["file"]),
+    ):
+        values = np.full(brain.shape, np.nan)
+        values[brain] = _values_at(_unpack(view.files[file]), points)
+        maps.append((name, values))
+    affine = template.grid.affine
+    return maps, brain, affine[0, 0] * np.arange(brain.shape[0]) + affine[0, 3]
+
+
 def embed(view: View, program: Program | None) -> dict:
     """Turn volumes and program into what the page holds.
 
@@ -334,12 +365,12 @@ def embed(view: View, program: Program | None) -> dict:
     dict
         facts; data, for the page's own script: facts, colours, and volumes as base64; bars and
         legend, the colours as the page explains them; size and step of the voxels in words; niivue,
-        the gzipped script as base64 (empty without a program), hash, its SHA-256 as the policy
-        writes it, version, licence, and inside, what else niivue's build holds.
+        the gzipped script as base64 (empty without a program), script, its text, which the
+        policy has to allow, version, licence, and inside, what else niivue's build holds.
     """
     facts = view.facts
     volumes = {name: _text(content) for name, content in view.files.items()}
-    colours = {"stops": COLOURS, "seen": SEEN, "rois": OF_ROIS}
+    colours = {**COLOURS, "rois": OF_ROIS}
     embedded = {
         "facts": facts,
         "data": {**facts, "colours": colours, "volumes": volumes},
@@ -357,16 +388,17 @@ def embed(view: View, program: Program | None) -> dict:
         "size": " x ".join(
             f"{size * facts['grid']['step']:.3g}" for size in facts["grid"]["size_mm"]
         ),
-        "step": {2: "2nd", 3: "3rd"}.get(facts["grid"]["step"], f"{facts['grid']['step']}th"),
+        "step": {2: "2nd", 3: "3rd"}.get(
+            facts["grid"]["step"], f"{facts['grid']['step']}th"
+        ),
         "niivue": "",
         "package": PACKAGE,
     }
     if program is None:
         return embedded
-    script = program.script.encode("utf-8")
     return embedded | {
-        "niivue": _text(gzip.compress(script, 9, mtime=0)),
-        "hash": _text(hashlib.sha256(script).digest()),
+        "niivue": _text(gzip.compress(program.script.encode("utf-8"), 9, mtime=0)),
+        "script": program.script,
         "version": program.version,
         # inside a comment, which two hyphens may end
         "licence": Markup(program.licence.replace("--", "- -")),
@@ -379,7 +411,8 @@ def _bar(stops: list[tuple], ends: list[float]) -> dict:
     last = len(stops) - 1
     return {
         "stops": [
-            {"at": f"{i / last:.3f}", "colour": _hex(stop)} for i, stop in enumerate(stops)
+            {"at": f"{i / last:.3f}", "colour": _hex(stop)}
+            for i, stop in enumerate(stops)
         ],
         "ends": [f"{end:g}".replace("-", "\N{MINUS SIGN}") for end in ends],
     }
@@ -414,8 +447,34 @@ def _template() -> tuple[NDArray, Volume]:
     values = np.asarray(image.dataobj, float)
     shade = np.clip(values / np.percentile(values[brain], 99.8), 0, 1)
     shades = np.where(brain, np.round(255 * shade), 0).astype(np.uint8)
-    grid = Grid(image.affine, image.shape)
-    return shades, Volume(shades.astype(float), grid)
+    # what is cut away is black: the brain fills the picture
+    places = np.argwhere(brain)
+    first = np.maximum(places.min(axis=0) - MARGIN, 0)
+    last = places.max(axis=0) + MARGIN + 1
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ first
+    cut = shades[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
+    return cut, Volume(cut.astype(float), Grid(affine, cut.shape))
+
+
+def _inside(grid: Grid, template: Volume) -> NDArray:
+    """Tell which voxels of a grid have their centre in the brain of the template."""
+    points = _points(np.argwhere(np.ones(grid.shape, bool)), grid.affine)
+    return (_values_at(template, points) > 0).reshape(grid.shape)
+
+
+def _points(voxel: NDArray, affine: NDArray) -> NDArray:
+    return voxel @ affine[:3, :3].T + affine[:3, 3]
+
+
+def _values_at(volume: Volume, points: NDArray) -> NDArray:
+    """Return the value of the voxel that holds each point (n_points, 3), NaN outside."""
+    inverse = np.linalg.inv(volume.grid.affine)
+    voxel = np.floor(_points(points, inverse) + 0.5).astype(int)
+    held = np.all((voxel >= 0) & (voxel < volume.grid.shape), axis=1)
+    values = np.full(len(points), np.nan)
+    values[held] = volume.values[tuple(voxel[held].T)]
+    return values
 
 
 def _coarse(template: Volume) -> tuple[Grid, NDArray]:
@@ -436,7 +495,9 @@ def _pack(means: Mapping[str, Volume], grid: Grid) -> tuple[int, dict[str, bytes
             for name, mean in means.items()
         }
         # the receptor map, on the same voxels, takes about as much as one of them
-        total = sum(map(len, packed.values())) + max(map(len, packed.values()), default=0)
+        total = sum(map(len, packed.values())) + max(
+            map(len, packed.values()), default=0
+        )
         if total <= BUDGET:
             return step, packed
 
@@ -454,10 +515,15 @@ def _compress(values: NDArray, grid: Grid) -> bytes:
     return gzip.compress(image_bytes(values, grid), 9, mtime=0)
 
 
+def _unpack(content: bytes) -> Volume:
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
+    values = np.asarray(image.dataobj, float)
+    return Volume(values, Grid(image.affine, values.shape))
+
+
 def _homes(voxel: NDArray, name: str, grid: Grid) -> list[dict]:
     """Find for each side of an ROI the voxel that lies nearest to the centre of that side."""
-    points = np.stack(np.unravel_index(voxel, grid.shape), axis=1) @ grid.affine[:3, :3].T
-    points = points + grid.affine[:3, 3]
+    points = _points(np.stack(np.unravel_index(voxel, grid.shape), axis=1), grid.affine)
     homes = []
     for side, own in (
         ("left", points[points[:, 0] < 0]),

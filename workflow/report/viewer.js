@@ -45,7 +45,7 @@
       this.values = new kind(buffer, float(108));
     }
 
-    // The value of the voxel that holds a place (MNI mm); NaN outside.
+    // The value of the voxel that holds a place (MNI mm); no number outside.
     value(place) {
       const from = place.map((mm, i) => mm - this.origin[i]);
       const voxel = this.inverse.map((row) => Math.floor(row[0] * from[0] + row[1] * from[1] + row[2] * from[2] + 0.5));
@@ -56,10 +56,22 @@
 
   const written = (number) => Number(number.toPrecision(4)).toString().replace("-", "\u2212");
 
-  function colormap(stops, seen) {
-    const along = stops.map((_, i) => Math.round((255 * i) / (stops.length - 1)));
-    const channel = (i) => stops.map((stop) => stop[i]);
-    return { R: channel(0), G: channel(1), B: channel(2), A: seen, I: along };
+  // The colour of a share (0 to 1) of a scale, between stops that are evenly apart.
+  function colourOf(stops, share) {
+    const along = Math.min(share, 1) * (stops.length - 1);
+    const i = Math.min(Math.floor(along), stops.length - 2);
+    return stops[i].map((from, c) => from + (along - i) * (stops[i + 1][c] - from));
+  }
+
+  // A volume of colours on the same voxels: niivue draws it as it is, interpolating nothing.
+  function inColour(volume) {
+    const buffer = new ArrayBuffer(352 + 4 * volume.values.length);
+    new Uint8Array(buffer).set(new Uint8Array(volume.buffer, 0, 352));
+    const header = new DataView(buffer);
+    header.setInt16(70, 2304, true); // red, green, blue and opacity, a byte each
+    header.setInt16(72, 32, true);
+    header.setFloat32(108, 352, true);
+    return buffer;
   }
 
   async function start() {
@@ -83,7 +95,7 @@
       backColor: [0, 0, 0, 1],
       fontColor: [0.85, 0.85, 0.85, 1],
       crosshairColor: [1, 1, 1, 0.75],
-      crosshairWidth: 1,
+      crosshairWidth: 0.6,
       crosshairWidthUnit: "mm",
       crosshairGap: 6,
       isNearestInterpolation: true,
@@ -93,42 +105,25 @@
       sagittalNoseLeft: false,
       dragAndDropEnabled: false,
       multiplanarShowRender: 0,
-      atlasOutline: 1,
+      multiplanarPadPixels: 12,
+      showAllOrientationMarkers: true,
       loadingText: "",
       viewModeHotKey: "",
       clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "",
       onLocationChange: (location) => show(Array.from(location.mm).slice(0, 3)),
     });
-    nv.addColormap("warm", colormap(colours.stops.warm, colours.seen));
-    nv.addColormap("blue", colormap(colours.stops.blue, colours.seen));
-    nv.addColormap("green", colormap(colours.stops.green, colours.seen));
     await nv.attachToCanvas(canvas);
 
+    const add = (file, buffer, options) => nv.addVolumeFromUrl({ url: file, name: file.replace(".gz", ""), buffer, ...options });
+    // dim, so that colours and outlines stand out from white matter
+    await add(view.template.file, volumes[view.template.file].buffer, { colormap: "gray", cal_min: 0, cal_max: 400 });
     const layers = {};
-    async function add(name, file, options) {
-      // Missing is drawn as 0, which is transparent; values are read from the volume itself.
-      const copy = volumes[file].buffer.slice(0);
-      const own = new Volume(copy).values;
-      if (own instanceof Float32Array) own.forEach((v, i) => Number.isFinite(v) || (own[i] = 0));
-      layers[name] = await nv.addVolumeFromUrl({ url: file, name: file.replace(".gz", ""), buffer: copy, ...options });
+    const drawn = { receptor: receptor.file, rois: rois.file };
+    if (attenuation.maps.length) drawn.attenuation = attenuation.maps[0].file;
+    for (const name of ["attenuation", "receptor", "rois"].filter((name) => drawn[name])) {
+      layers[name] = await add(drawn[name], inColour(volumes[drawn[name]]), {});
     }
-    await add("template", view.template.file, { colormap: "gray", cal_min: 0, cal_max: 255 });
-    for (const [i, map] of attenuation.maps.entries()) {
-      const scale = { cal_min: 0, cal_max: attenuation.limit, cal_minNeg: 0, cal_maxNeg: -attenuation.limit };
-      await add(`attenuation-${i}`, map.file, { colormap: "warm", colormapNegative: "blue", colormapType: 1, opacity: 0, ...scale });
-    }
-    await add("receptor", receptor.file, { colormap: "green", colormapType: 1, cal_min: 0, cal_max: receptor.limit, opacity: 0 });
-    await add("rois", rois.file, { opacity: 1 });
-    const label = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
-    for (const own of rois.labels) {
-      const colour = colours.rois[rois.names.indexOf(own.rois[0]) % colours.rois.length];
-      ["R", "G", "B"].forEach((c, i) => label[c].push(colour[i]));
-      label.A.push(255);
-      label.I.push(own.label);
-      label.labels.push(own.rois.join(", "));
-    }
-    layers.rois.setColormapLabel(label);
 
     const chosen = () => Number(at("contrast")?.value ?? 0);
     const amount = (name) => Number(at(name)?.value ?? 0);
@@ -141,25 +136,52 @@
       input.setAttribute("aria-valuetext", text);
     }
 
-    function paint() {
-      attenuation.maps.forEach((_, i) => {
-        const layer = layers[`attenuation-${i}`];
-        layer.opacity = i === chosen() ? amount("attenuation-opacity") / 100 : 0;
-        layer.cal_min = amount("attenuation-threshold");
-        layer.cal_minNeg = -layer.cal_min;
-      });
-      layers.receptor.opacity = amount("receptor-opacity") / 100;
-      layers.receptor.cal_min = amount("receptor-threshold");
-      layers.rois.opacity = amount("rois-opacity") / 100;
+    // Colour what is measured: weak values are faint by their square, or hidden.
+    function colour(name, volume, limit, stopsOf) {
+      const [pixels, values] = [layers[name].img, volume.values];
+      const opacity = 2.55 * amount(`${name}-opacity`);
+      const threshold = amount(`${name}-threshold`);
+      const faint = at(`${name}-faint`).checked;
+      pixels.fill(0);
+      for (let i = 0; i < values.length; i++) {
+        const size = Math.abs(values[i]);
+        const stops = stopsOf(values[i]);
+        if (!(size > 0) || !stops || (size < threshold && !faint)) continue;
+        pixels.set(colourOf(stops, size / limit), 4 * i);
+        pixels[4 * i + 3] = opacity * (size < threshold ? (size / threshold) ** 2 : 1);
+      }
+    }
+
+    function outline() {
+      const [pixels, { values, shape }] = [layers.rois.img, volumes[rois.file]];
+      const opacity = 2.55 * amount("rois-opacity");
+      const steps = [1, shape[0], shape[0] * shape[1]].flatMap((step) => [step, -step]);
+      const colours_ = new Map(rois.labels.map((own) => [own.label, colours.rois[rois.names.indexOf(own.rois[0]) % colours.rois.length]]));
+      pixels.fill(0);
+      for (let i = 0; i < values.length; i++) {
+        if (!values[i] || steps.every((step) => values[i + step] === values[i])) continue;
+        pixels.set([...colours_.get(values[i]), opacity], 4 * i);
+      }
+    }
+
+    const painters = {
+      attenuation: () => colour("attenuation", volumes[attenuation.maps[chosen()].file], attenuation.limit, (v) => (v > 0 ? colours.warm : colours.blue)),
+      receptor: () => colour("receptor", volumes[receptor.file], receptor.limit, (v) => v > 0 && colours.green),
+      rois: outline,
+    };
+
+    function paint(name) {
+      if (layers[name]) painters[name]();
       nv.updateGLVolume();
     }
 
     function row(term, ...parts) {
-      const dt = document.createElement("dt");
+      const box = document.createElement("div");
+      const [dt, dd] = ["dt", "dd"].map((tag) => document.createElement(tag));
       dt.textContent = term;
-      const dd = document.createElement("dd");
       dd.append(...parts);
-      return [dt, dd];
+      box.append(dt, dd);
+      return box;
     }
 
     function measured(name, value, unit, words) {
@@ -173,18 +195,18 @@
     function show(mm) {
       place = mm.map((v) => Math.round(v * 10) / 10 + 0);
       ["x", "y", "z"].forEach((axis, i) => (at(axis).value = place[i]));
-      const rows = row("Place", `x ${written(place[0])}, y ${written(place[1])}, z ${written(place[2])} mm`);
+      const spoken = `x ${written(place[0])}, y ${written(place[1])}, z ${written(place[2])} mm`;
+      const rows = [row("Place", spoken)];
       attenuation.maps.forEach((map, i) => {
         const value = volumes[map.file].value(place);
         const words = value > 0 ? `: ${attenuation.lowered}` : value < 0 ? `: ${attenuation.raised}` : "";
-        rows.push(...row(`Attenuation, ${map.contrast}`, ...measured(map.contrast, value, attenuation.unit, words)));
+        rows.push(row(`Attenuation, ${map.contrast}`, ...measured(map.contrast, value, attenuation.unit, words)));
       });
-      rows.push(...row(receptor.label, ...measured("receptor", volumes[receptor.file].value(place), receptor.unit, "")));
-      const label_ = volumes[rois.file].value(place);
-      const inside = rois.labels.find((own) => own.label === label_);
-      rows.push(...row("ROI", inside ? inside.rois.join(", ") : "none"));
+      rows.push(row(receptor.label, ...measured("receptor", volumes[receptor.file].value(place), receptor.unit, "")));
+      const label = volumes[rois.file].value(place);
+      const inside = rois.labels.find((own) => own.label === label);
+      rows.push(row("ROI", inside ? inside.rois.join(", ") : "none"));
       at("values").replaceChildren(...rows);
-      canvas.setAttribute("aria-valuetext", rows[1].textContent);
     }
 
     function go(to) {
@@ -195,10 +217,11 @@
 
     const sliders = ["attenuation-opacity", "attenuation-threshold", "receptor-opacity", "receptor-threshold", "rois-opacity"];
     for (const name of sliders.filter((name) => at(name))) {
-      at(name).addEventListener("input", () => (say(name), paint()));
+      at(name).addEventListener("input", () => (say(name), paint(name.split("-")[0])));
       say(name);
     }
-    at("contrast")?.addEventListener("change", () => paint());
+    at("contrast")?.addEventListener("change", () => paint("attenuation"));
+    for (const name of ["attenuation", "receptor"]) at(`${name}-faint`)?.addEventListener("change", () => paint(name));
     ["x", "y", "z"].forEach((axis, i) =>
       at(axis).addEventListener("change", () => {
         const to = [...place];
@@ -231,7 +254,8 @@
       box.addEventListener(touch, (event) => event.stopPropagation(), true);
     }
     canvas.addEventListener("webglcontextlost", () => giveUp("the browser took its graphics away; load the page again"));
-    paint();
+    Object.keys(layers).forEach((name) => painters[name]());
+    nv.updateGLVolume();
     const home = rois.places[0];
     go(home ? [home.x, home.y, home.z] : [0, 0, 0]);
     at("canvas").closest("#viewer").dataset.ready = "";
