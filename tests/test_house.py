@@ -143,7 +143,7 @@ LAYERS = {
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
-        *("figures_calibration", "figures_brain", "viewer"),
+        *("figures_calibration", "figures_brain", "viewer", "brain"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {

@@ -140,7 +140,7 @@ rule gather_viewer:
         receptor=STUDY.receptors["path"].iloc[0],
         code=code_of("gather_viewer"),
     output:
-        directory(f"{OUT}/viewer"),
+        view=directory(f"{OUT}/viewer"),
     log:
         f"{OUT}/logs/gather_viewer.txt",
     params:
@@ -169,7 +169,7 @@ rule gather_viewer:
 rule draw_glass:
     """What do the maps look like on paper?"""
     input:
-        view=rules.gather_viewer.output,
+        view=rules.gather_viewer.output.view,
         code=code_of("draw_glass"),
     output:
         multiext(f"{OUT}/figures/glass", ".svg", ".png"),
@@ -369,7 +369,7 @@ rule write_report:
         tables=[f"{OUT}/{name}.tsv" for name in TABLES],
         figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
         provenance=rules.record_provenance.output,
-        view=rules.gather_viewer.output,
+        view=rules.gather_viewer.output.view,
         parts=PAGE_PARTS,
         code=code_of("write_report"),
     output:

@@ -1,13 +1,13 @@
 from snakemake.script import snakemake
 
-from handhold import drawing, figures_brain, viewer
+from handhold import brain, drawing, figures_brain, viewer
 from handhold.errors import speak_plainly
 
 speak_plainly(snakemake.log[0])
 view = viewer.read_view(snakemake.input.view)
 
 figure = figures_brain.draw_glass(
-    *viewer.glass_maps(view),
+    *brain.glass_maps(view),
     attenuation=view.facts["attenuation"],
     receptor=view.facts["receptor"],
 )

@@ -1,6 +1,6 @@
 from snakemake.script import snakemake
 
-from handhold import drawing, viewer
+from handhold import brain, drawing, viewer
 from handhold.errors import speak_plainly
 from handhold.io import read_cloud, read_results
 
@@ -11,7 +11,7 @@ rois = drawing.select_rois(
     definitions[definitions["kind"] == "roi"], chosen.words["definition"]
 )
 
-view = viewer.gather(
+view = brain.gather(
     chosen.images,
     chosen.receptor,
     read_cloud(snakemake.input.rois),
@@ -23,4 +23,4 @@ view = viewer.gather(
     **chosen.reading,
 )
 
-viewer.write_view(view, snakemake.output[0])
+viewer.write_view(view, snakemake.output.view)
