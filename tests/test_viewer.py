@@ -22,7 +22,8 @@ from handhold.regions import sphere_cloud, stack
 # Voxels run from right to left, as in many a study. No even number of mm lies halfway between.
 AFFINE = np.array([[-6.0, 0, 0, 78], [0, 6, 0, -110], [0, 0, 6, -72], [0, 0, 0, 1]])
 GRID = Grid(AFFINE, (27, 33, 27))
-RECEPTOR = Grid(np.array([[3.0, 0, 0, -85.5], [0, 3, 0, -117.5], [0, 0, 3, -79.5], [0, 0, 0, 1]]), (59, 72, 60))  # fmt: skip
+RECEPTOR = Grid(np.diag([3.0, 3, 3, 1]), (59, 72, 60))
+RECEPTOR.affine[:3, 3] = [-85.5, -117.5, -79.5]
 CENTRE = {
     "vACC": (-6.0, 42.0, 4.0),
     "Insula": (38.0, 4.0, 0.0),
@@ -30,6 +31,11 @@ CENTRE = {
 }
 WORDS = {"unit": "% <signal>", "act": "holding", "definition": "own"}
 GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+QUIET = (
+    *("--no-sandbox", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update"),
+    "--disable-sync",
+)
 NO_GL = ("--disable-gpu", "--disable-3d-apis")
 
 
@@ -45,8 +51,9 @@ def study(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("study"), np.random.default_rng(1)
     left = nib.affines.apply_affine(AFFINE, np.argwhere(np.ones(GRID.shape)))[:, 0] < 0
     left = left.reshape(GRID.shape)
-    partner = rng.uniform(0.05, 1, GRID.shape) * np.where(left, 1, -1)
+    partner = rng.uniform(0.2, 4, GRID.shape) * np.where(left, 1, -1)
     partner[:, :3] = np.nan
+    partner[13] = np.nan  # the voxels that both halves share
     values = {
         "partner": partner.astype(np.float32),
         "stranger": rng.normal(size=GRID.shape).astype(np.float32),
@@ -143,9 +150,9 @@ def gather_whole(study):
 
 
 def test_the_scale_is_set_by_the_brain_and_shared_by_contrasts(study, view):
-    values = np.abs(study[2]["stranger"])
     limit = view.facts["attenuation"]["limit"]
-    assert limit == pytest.approx(np.percentile(values, 99), rel=0.1)
+    highest = max(np.nanpercentile(np.abs(v), 99) for v in study[2].values())
+    assert limit == pytest.approx(highest, rel=0.1)
     eyes = dict(study[0])
     loud = study[2]["stranger"].copy()
     loud[:, -3:, :4] = 1e4  # in front of the temples
@@ -172,7 +179,7 @@ def test_overlapping_rois_keep_both_names(view):
     far = np.linalg.norm(
         nib.affines.apply_affine(affine, voxels) - CENTRE["vACC"], axis=1
     )
-    assert len(voxels) == pytest.approx(4 / 3 * np.pi * 9**3 / 8, rel=0.05)
+    assert len(voxels) == pytest.approx(4 / 3 * np.pi * 9**3 / 8, rel=0.1)
     assert far.max() < 9 + np.sqrt(3)
     homes = {home["name"]: home for home in view.facts["rois"]["places"]}
     assert homes["vACC, left"]["x"] < 0
@@ -290,28 +297,27 @@ def render(view, program):
     )
 
 
-def launch(*flags):
+@pytest.fixture(scope="module")
+def launch():
+    """Start Chromium with flags; all that were started are closed."""
     api = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed"
     )
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("Chromium is not installed")
-    quiet = "--disable-quic --no-first-run --disable-background-networking"
-    quiet += " --disable-component-update --disable-sync --hide-scrollbars --no-sandbox"
-    manager = api.sync_playwright().start()
-    browser = manager.chromium.launch(
-        executable_path=path, args=[*quiet.split(), *flags]
-    )
-    return manager, browser
+    with api.sync_playwright() as manager:
+        yield lambda *flags: manager.chromium.launch(
+            executable_path=path, args=[*QUIET, *flags]
+        )
 
 
 @pytest.fixture(scope="module")
-def opened(view, tmp_path_factory):
+def opened(view, launch, tmp_path_factory):
     """The page with its brain drawn; what the browser complained of; what it asked for."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render(view, viewer.read_program()), encoding="utf-8")
-    manager, browser = launch(*GL)
+    browser = launch(*GL)
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_offline(True)
     page = context.new_page()
@@ -325,16 +331,15 @@ def opened(view, tmp_path_factory):
     page.wait_for_selector("#viewer[data-ready]")
     yield page, complaints, asked
     browser.close()
-    manager.stop()
 
 
 def picture(page):
+    """The canvas as colours (rows, columns, 3), without its round and outlined edge."""
     page.evaluate(
         "() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))"
     )
-    return pictures.imread(io.BytesIO(page.locator("#viewer-canvas").screenshot()))[
-        ..., :3
-    ]
+    shot = page.locator("#viewer-canvas").screenshot()
+    return pictures.imread(io.BytesIO(shot))[8:-8, 8:-8, :3]
 
 
 def told(page):
@@ -473,23 +478,20 @@ def test_every_control_has_a_name_and_nothing_leaves_the_page(opened):
     ],
 )
 def test_without_webgl_or_scripts_the_figure_remains(
-    view, tmp_path, flags, scripts, said
+    view, launch, tmp_path, flags, scripts, said
 ):
     path = tmp_path / "report.html"
     path.write_text(render(view, viewer.read_program()), encoding="utf-8")
-    manager, browser = launch(*flags)
-    try:
-        context = browser.new_context(java_script_enabled=scripts)
-        page, complaints = context.new_page(), []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        assert said in page.locator("#viewer-says").inner_text()
-        assert not page.locator("#viewer").is_visible()
-        assert page.locator("#figure-glass").is_visible()
-        assert complaints == []
-    finally:
-        browser.close()
-        manager.stop()
+    browser = launch(*flags)
+    context = browser.new_context(java_script_enabled=scripts)
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(path.as_uri())
+    assert said in page.locator("#viewer-says").inner_text()
+    assert not page.locator("#viewer").is_visible()
+    assert page.locator("#figure-glass").is_visible()
+    assert complaints == []
+    browser.close()
 
 
 def test_the_data_cannot_end_their_element(view):
