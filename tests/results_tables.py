@@ -16,6 +16,35 @@ PAGE_PARTS = {
     for path in (Path(__file__).parents[1] / "workflow/report").iterdir()
     if path.suffix in {".j2", ".css", ".js"}
 }
+# view.json of a study with two contrasts.
+VIEW = {
+    "template": {"file": "template.nii.gz", "licence": "free"},
+    "attenuation": {
+        "unit": "% signal change",
+        "limit": 0.5,
+        "lowered": "holding lowered the response",
+        "raised": "holding raised the response",
+        "maps": [
+            {"contrast": "partner", "file": "partner.nii.gz"},
+            {"contrast": "stranger", "file": "stranger.nii.gz"},
+        ],
+        "missing": [],
+    },
+    "receptor": {
+        "file": "receptor.nii.gz",
+        "label": "mu-opioid",
+        "unit": "BP_ND",
+        "limit": 2.0,
+    },
+    "rois": {
+        "file": "rois.nii.gz",
+        "definition": "aal3",
+        "names": ["vACC", "Insula"],
+        "labels": [{"label": 1, "rois": ["vACC"]}, {"label": 2, "rois": ["Insula"]}],
+        "places": [{"name": "vACC, left", "x": -6.0, "y": 42.0, "z": 4.0}],
+    },
+    "grid": {"size_mm": [4.0, 4.0, 4.0], "step": 1},
+}
 ROIS = ("ventral_acc", "ventral_pfc", "striatum", "insula")
 DEFINITIONS = ("aal3", "harvard_oxford")
 CONTRASTS = ("partner", "stranger")

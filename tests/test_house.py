@@ -146,6 +146,7 @@ LAYERS = {
         *("transfer", "fetch", "openneuro", "public"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
         *("figures_calibration", "svg", "registration"),
+        *("figures_brain", "viewer", "brain"),
     },
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names} | {
@@ -158,6 +159,7 @@ NUMERIC = [name for name in MODULES if name in LAYERS["numeric"]]
 HEAVY = {"nilearn", "sklearn", "matplotlib", "statsmodels"}
 # Only jobs that draw import these.
 DRAW = {"drawing", "figures", "figures_quality", "figures_calibration"}
+DRAW |= {"figures_brain"}
 # A numeric module has no use for a file system, a drawing or a workflow.
 FOREIGN = {"io", "json", "matplotlib", "nibabel", "nilearn", "os", "pathlib", "shutil"}
 FOREIGN |= {"snakemake", "yaml"}

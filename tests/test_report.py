@@ -524,6 +524,7 @@ def test_no_caption_keeps_a_placeholder(rng):
         act="reappraising",
         min_coverage=0.8,
         limits=LIMITS,
+        view=example.VIEW,
     )
     figures = {name for names in report.FIGURES.values() for name in names}
     assert set(described) == figures

@@ -45,12 +45,13 @@ def describe_figures(
     act: str,
     min_coverage: float,
     limits: Mapping[str, float],
+    view: Mapping | None = None,
 ) -> dict[str, Description]:
     """Describe every figure whose table is in `results` (tables as text, by path).
 
     `contrast` and `definition` are the primary ones, `method` that of the headline
     correlation, `unit` that of attenuation; `act` is what is to lower the response;
-    `limits` are those of `describe_runs`, needed where there are runs.
+    `limits` are those of `describe_runs`, needed where there are runs; `view` is view.json.
     """
     described = {
         "coverage": describe_coverage(min_coverage),
@@ -58,6 +59,8 @@ def describe_figures(
     }
     if "qc/registration" in results:
         described |= describe_registration(results["qc/registration"])
+    if view is not None:
+        described["glass"] = describe_glass(view)
     if "qc/summary" in results:
         described["runs"] = describe_runs(results["qc/summary"].iloc[0], limits)
         described["tsnr"] = describe_tsnr()
@@ -89,6 +92,31 @@ def _drawn(table: pd.DataFrame, **chosen: str) -> pd.DataFrame:
     for column, value in chosen.items():
         table = table[table[column] == value]
     return table[table["role"] == "hypothesised"] if "role" in table else table
+
+
+def describe_glass(view: Mapping) -> Description:
+    """Describe `figures_brain.draw_glass`; `view` is view.json."""
+    attenuation, receptor = view["attenuation"], view["receptor"]
+    shown = [f"attenuation, {own['contrast']}" for own in attenuation["maps"]]
+    shown.append(f"binding, {receptor['label']}")
+    alt = (
+        "Glass brains, each map seen from both sides, from behind and from above: "
+        f"{'; '.join(shown)}."
+    )
+    caption = (
+        "The same maps as above, on glass brains: along each line of sight the value farthest "
+        "from 0, within the brain of the template; in views from the side, of one half of the "
+        "brain. Values nearer to 0 than half the scale are not drawn, and no test stands behind "
+        "that bound. The left of the brain is on the left (neurological convention). Binding "
+        f"({receptor['unit']}) is shown where the study has voxels."
+    )
+    if attenuation["maps"]:
+        caption += (
+            f" Attenuation ({attenuation['unit']}), mean over people: warm, above 0, "
+            f"{attenuation['lowered']}; blue with dashed outline, below 0, "
+            f"{attenuation['raised']}. All contrasts share one scale."
+        )
+    return Description(alt, caption)
 
 
 def describe_attenuation(tests: pd.DataFrame, unit: str, *, act: str) -> Description:

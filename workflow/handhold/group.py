@@ -101,7 +101,7 @@ def average_images(
     known = definitions[definitions["kind"] == "parcel"].set_index("region")
     of_parcels = known.loc[list(parcels.names), "structure"].to_numpy()
     voxel, of_voxels = grey_matter_voxels(weights, of_parcels, grid.voxel_volume)
-    binding = _bind_voxels(voxel, grid, receptor, min_coverage, low_coverage)
+    binding = bind_voxels(voxel, grid, receptor, min_coverage, low_coverage)
 
     sums = {c["name"]: np.zeros(grid.shape) for c in contrasts}
     counts = {c["name"]: np.zeros(grid.shape, np.int32) for c in contrasts}
@@ -133,6 +133,19 @@ def average_images(
         np.linalg.norm(grid.affine[:3, :3], axis=0),
     )
     return Group(grid, means, counts, voxels, pd.DataFrame(coupled, columns=COLUMNS))
+
+
+def bind_voxels(
+    voxel: NDArray, grid: Grid, receptor: dict, min_coverage: float, low_coverage: str
+) -> NDArray:
+    """Average a receptor map over voxels of a grid (their places in C order), shape (n_voxels,).
+
+    `receptor` is the row of the map; NaN where it covers less than `min_coverage` of a voxel.
+    """
+    volume, masked = read_receptor(receptor)
+    cloud = voxel_cloud(voxel, grid.affine, grid.shape)
+    weights = weigh(cloud, volume.grid.affine, volume.grid.shape)
+    return bind(weights, volume.values, masked, min_coverage, low_coverage)[0]
 
 
 def write_group(group: Group, folder: str, names: dict[str, str], facts: dict) -> None:
@@ -180,15 +193,6 @@ def _same(one: Grid, other: Grid) -> bool:
     corners = np.array([[0, 0, 0, 1], [*one.shape, 1]])
     apart = corners @ (one.affine - other.affine).T
     return bool(np.abs(apart).max() <= SAME_MM)
-
-
-def _bind_voxels(
-    voxel: NDArray, grid: Grid, receptor: dict, min_coverage: float, low_coverage: str
-) -> NDArray:
-    volume, masked = read_receptor(receptor)
-    cloud = voxel_cloud(voxel, grid.affine, grid.shape)
-    weights = weigh(cloud, volume.grid.affine, volume.grid.shape)
-    return bind(weights, volume.values, masked, min_coverage, low_coverage)[0]
 
 
 def _read_cells(

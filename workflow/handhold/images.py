@@ -131,13 +131,19 @@ def write_image(path: str | Path, values: NDArray, grid: Grid) -> None:
 
     The same values give the same bytes: no time and no name stand in the file.
     """
-    image = nib.Nifti1Image(values.astype(np.float32), grid.affine)
+    with replacing(path) as temporary:
+        # As small as by zlib's lowest level, in a tenth of the time.
+        content = image_bytes(values.astype(np.float32), grid)
+        temporary.write_bytes(igzip.compress(content, COMPRESSION, mtime=0))
+
+
+def image_bytes(values: NDArray, grid: Grid) -> bytes:
+    """Return one volume as a NIfTI-1 file in MNI space, numbers stored in the type they have."""
+    image = nib.Nifti1Image(values, grid.affine)
     image.set_sform(grid.affine, code="mni")
     image.set_qform(grid.affine, code="mni")
     image.header.set_xyzt_units("mm")
-    with replacing(path) as temporary:
-        # As small as by zlib's lowest level, in a tenth of the time.
-        temporary.write_bytes(igzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
+    return image.to_bytes()
 
 
 def read_labels(path: str | Path, where: str) -> Volume:

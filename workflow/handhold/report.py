@@ -23,7 +23,8 @@ from handhold.verdicts import ADJUSTED
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
-    "Q1": ("rois", "attenuation"),
+    "look": ("glass", "rois"),
+    "Q1": ("attenuation",),
     "Q2": ("correspondence",),
     "Q3": ("tracking",),
     "Q4": ("coupling",),
@@ -250,6 +251,7 @@ def render(
     verdicts: Mapping,
     figures: Mapping[str, tuple[str | bytes, str, str]],
     parts: Mapping[str, str],
+    look: Mapping | None = None,
 ) -> str:
     """Render the report.
 
@@ -271,6 +273,8 @@ def render(
         Under a name of `FIGURES`, with or without a suffix ('correspondence-partner').
     parts : mapping of str to str
         Texts of workflow/report by name: report.html.j2, its sections, styles and scripts.
+    look : mapping, optional
+        What section Look holds, as `viewer.embed` gives it.
 
     Returns
     -------
@@ -297,7 +301,9 @@ def render(
         level=level,
         styles=styles,
         scripts=scripts,
-        policy=content_policy(scripts, styles),
+        policy=content_policy([*scripts, *_programs(look)], styles),
+        look=look,
+        look_figures=_figures("look", figures),
         thresholds=[
             (name, f"{value:.3g}")
             for name, value in verdicts.get("rule", {}).items()
@@ -763,6 +769,11 @@ def _embedded(parts: Mapping[str, str], suffix: str) -> list[Markup]:
                 raise ValueError(f"{name} holds a tag that would end it early")
             found.append(Markup(text))
     return found
+
+
+def _programs(look: Mapping | None) -> list[str]:
+    """Return the text of niivue, where the page holds it: the policy has to allow it."""
+    return [look["script"]] if look and look["niivue"] else []
 
 
 def _sha256(text: str) -> str:

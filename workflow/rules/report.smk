@@ -13,6 +13,7 @@ TESTS = {
     "Q5": "tests/specificity",
 }
 FIGURES = {
+    "glass": "Q1",
     "rois": "Q1",
     "cells": "Q1",
     "coverage": "Q1",
@@ -134,6 +135,54 @@ rule draw_rois:
         definition=DEFINITION,
     script:
         "../scripts/draw_rois.py"
+
+
+rule gather_viewer:
+    """What does the interactive brain show?"""
+    input:
+        images=rules.average_images.output.images,
+        rois=rules.define_regions.output.rois,
+        definitions=rules.define_regions.output.definitions,
+        receptor=STUDY.receptors["path"].iloc[0],
+        code=code_of("gather_viewer"),
+    output:
+        view=directory(f"{OUT}/viewer"),
+    log:
+        f"{OUT}/logs/gather_viewer.txt",
+    params:
+        images=group_names(OUT, CONFIG["contrasts"]),
+        receptor=STUDY.receptors[
+            [
+                *("receptor", "label", "unit"),
+                *("path", "background", "negative", "sha256"),
+            ]
+        ]
+        .iloc[0]
+        .to_dict(),
+        words={
+            "unit": CONFIG["unit"],
+            "act": CONFIG["act"],
+            "definition": DEFINITION,
+        },
+        reading=dict(
+            min_coverage=CONFIG["regions"]["min_coverage"],
+            low_coverage=CONFIG["receptors"]["low_coverage"],
+        ),
+    script:
+        "../scripts/gather_viewer.py"
+
+
+rule draw_glass:
+    """What do the maps look like on paper?"""
+    input:
+        view=rules.gather_viewer.output.view,
+        code=code_of("draw_glass"),
+    output:
+        multiext(f"{OUT}/figures/glass", ".svg", ".png"),
+    log:
+        f"{OUT}/logs/draw_glass.txt",
+    script:
+        "../scripts/draw_glass.py"
 
 
 rule draw_coverage:
@@ -382,6 +431,7 @@ rule write_report:
         tables=[f"{OUT}/{name}.tsv" for name in TABLES],
         figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
         provenance=rules.record_provenance.output,
+        view=rules.gather_viewer.output.view,
         parts=PAGE_PARTS,
         code=code_of("write_report"),
     output:

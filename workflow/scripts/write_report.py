@@ -2,7 +2,7 @@ from pathlib import Path
 
 from snakemake.script import snakemake
 
-from handhold import report, tables
+from handhold import report, tables, viewer
 from handhold.captions import describe_figures
 from handhold.errors import speak_plainly
 from handhold.io import read_json, read_text, write_text
@@ -14,7 +14,8 @@ paths = [Path(path) for path in (*snakemake.input.tests, *snakemake.input.tables
 results = {
     str(path.relative_to(folder).with_suffix("")): read_text(path) for path in paths
 }
-described = describe_figures(results, **chosen.figures)
+view = viewer.read_view(snakemake.input.view)
+described = describe_figures(results, view=view.facts, **chosen.figures)
 figures = {
     name: (Path(path).read_text(encoding="utf-8"), *described[name])
     for path in snakemake.input.figures
@@ -27,6 +28,7 @@ page = report.render(
     read_json(snakemake.input.verdicts[0]),
     figures,
     {Path(part).name: Path(part).read_text("utf-8") for part in snakemake.input.parts},
+    viewer.embed(view, viewer.read_program()),
 )
 for path in map(Path, snakemake.output.tables):
     render = {".html": tables.to_html, ".tex": tables.to_latex, ".tsv": tables.to_tsv}
