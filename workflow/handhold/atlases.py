@@ -49,6 +49,7 @@ class Atlas:
     citation: str
     space: str = "n/a"
     licence: str = "n/a"
+    doi: str = "n/a"
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
@@ -77,6 +78,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row["citation"],
             row.get("space") or "n/a",
             row.get("licence") or "n/a",
+            row.get("doi") or "n/a",
         )
         for row in table.fillna("").to_dict("records")
     }
