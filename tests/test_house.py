@@ -142,6 +142,7 @@ LAYERS = {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
+        *("references", "acquisition", "methods", "cobidas", "paper"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
         "figures_calibration",
     },

@@ -195,7 +195,7 @@ def _modelling(facts: Mapping, results: Mapping) -> list[tuple]:
 
 def _regions(facts: Mapping) -> str:
     named = ", ".join(each["name"] for each in facts["definitions"])
-    return f"definitions {named}, from atlases, fixed in the configuration before the data"
+    return f"definitions {named}, from atlases, chosen in the configuration"
 
 
 def _results(facts: Mapping, results: Mapping) -> list[tuple]:

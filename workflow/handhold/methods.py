@@ -2,7 +2,7 @@
 
 Counts come from the results tables, choices of the first level from the sidecar of an effect
 image, choices of the tests from the resolved configuration, and a method is named only where a
-table holds what it gave. The prose is workflow/report/text.md.j2; here are its facts, and the
+table holds what it gave. The prose is workflow/report/text.md.jinja; here are its facts, and the
 forms in which the text leaves: numbered Markdown, LaTeX with BibTeX, and paragraphs for the page.
 """
 
@@ -131,7 +131,7 @@ def write_paper(
         interest), no_trials (str), effect (sidecar of an effect image, or empty), acquisition
         (see `handhold.acquisition`, or empty).
     template : str
-        workflow/report/text.md.j2.
+        workflow/report/text.md.jinja.
     library : mapping of str to Reference
 
     Raises
@@ -693,6 +693,13 @@ def skipped(verdicts: Mapping, study: Mapping) -> list[tuple[str, str]]:
     if not study["config"]["calibrate"]["in_report"]:
         found.append(("calibration", "calibrate.in_report is false"))
     return found
+
+
+def read_markdown(text: str) -> tuple[list[tuple[int, str]], list[str]]:
+    """Take `Paper.markdown` apart: its numbered blocks, and the lines of its references."""
+    body, _, listed_works = text.partition("\n# References\n")
+    works = re.findall(r"^\d+\. (.+)$", listed_works, re.MULTILINE)
+    return _blocks(body), works
 
 
 # --- Words -----------------------------------------------------------------------------

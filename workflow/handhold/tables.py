@@ -307,9 +307,9 @@ def to_html(
     )
 
 
-def to_tsv(table: pd.DataFrame) -> str:
+def to_tsv(table: pd.DataFrame, *, question: str = "") -> str:
     """Render a results table as TSV with the numbers as the page shows them."""
-    question = _question_of(table)
+    question = question or _question_of(table)
     shown = {
         column: [
             display(value, kind_of(str(column), question)) for value in table[column]
@@ -325,11 +325,13 @@ def to_latex(
     caption: str = "",
     labels: Mapping[str, str] | None = None,
     question: str = "",
+    name: str = "",
 ) -> str:
     r"""Render a results table as a LaTeX tabular with booktabs rules.
 
     Takes what `to_html` takes. With a caption the tabular stands in a table
-    environment. Needs `\usepackage{booktabs}` and UTF-8, LaTeX's default.
+    environment, with a `name` as \label{tab:name}. Needs `\usepackage{booktabs}` and
+    UTF-8, LaTeX's default.
 
     Examples
     --------
@@ -363,6 +365,7 @@ def to_latex(
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape_latex(caption)}}}",
+            *([rf"\label{{tab:{name}}}"] if name else []),
         ]
         lines = [*head, *lines, r"\end{table}"]
     return "\n".join(lines)

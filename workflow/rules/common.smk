@@ -9,7 +9,9 @@ from snakemake.exceptions import WorkflowError
 
 from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
-from handhold.provenance import software_versions
+from handhold.io import write_results
+from handhold.progress import Follower, part_on_error, part_on_success
+from handhold.provenance import list_steps, software_versions
 from handhold.study import code_of, open_study, rated_cue
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
@@ -23,6 +25,8 @@ except StudyError as error:
 
 CONFIG = STUDY.config
 OUT = STUDY.folder
+# Who follows the run, once it has started.
+FOLLOWERS = []
 QUESTIONS = {"Q1", "Q2"}
 if STUDY.rated:
     QUESTIONS |= {"Q3", "Q4"}
@@ -55,13 +59,50 @@ def null_seed():
     return CONFIG["nulls"].get("seed", CONFIG["seed"])
 
 
-# No rule's output: what was typed differs from run to run, the results do not.
-onstart:
-    command = Path(OUT, "provenance", "command.txt")
-    command.parent.mkdir(parents=True, exist_ok=True)
-    command.write_text(
-        shlex.join(["snakemake", *sys.argv[1:]]) + "\n", encoding="utf-8"
+# Where snakemake --report lists a figure.
+CATEGORIES = {
+    "Q1": "Q1 Attenuation",
+    "Q2": "Q2 Correspondence",
+    "Q3": "Q3 Tracking",
+    "Q4": "Q4 Coupling",
+    "Q5": "Q5 Specificity",
+    "quality": "Data quality",
+    "calibration": "Calibration and power",
+}
+
+
+def figure(name, of="quality"):
+    """Return the paths of a figure, SVG and PNG; snakemake --report shows it with its caption."""
+    drawn = report(
+        f"{OUT}/figures/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category=CATEGORIES[of],
+        labels={"figure": name},
     )
+    return [drawn, f"{OUT}/figures/{name}.png"]
+
+
+# No rule's output: what was typed and what had to run differ from run to run, results do not.
+onstart:
+    folder = Path(OUT, "provenance")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["snakemake", *sys.argv[1:]])
+    (folder / "command.txt").write_text(f"{command}\n", encoding="utf-8")
+    jobs = [
+        (job.rule.name, job.rule.docstring or "", workflow.dag.needrun(job))
+        for job in workflow.dag.jobs
+    ]
+    write_results(list_steps(jobs), folder / "steps.tsv")
+    FOLLOWERS.append(Follower(name for name, _, runs in jobs if runs))
+    logger.addHandler(FOLLOWERS[0])
+
+
+onsuccess:
+    sys.stderr.write(part_on_success(FOLLOWERS[0].took, Path(OUT, "report.html")))
+
+
+onerror:
+    sys.stderr.write(part_on_error(FOLLOWERS[0].took, FOLLOWERS[0].failed))
 
 
 wildcard_constraints:
