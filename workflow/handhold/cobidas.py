@@ -180,8 +180,7 @@ def _modelling(facts: Mapping, results: Mapping) -> list[tuple]:
         ("Tests, one- or two-sided, and assumptions",
          "sign flips and permutations over people and surrogate maps, two-sided; see the methods "
          "text", "provenance/config.yaml"),
-        ("Correction for many tests", "family-wise over ROIs and contrasts (Q1), ROIs (Q3) and "
-         "receptor maps (Q5), by the largest statistic or the smallest p", "tests/attenuation.tsv"),
+        ("Correction for many tests", _families(facts), "tests/attenuation.tsv"),
         ("Power and sensitivity", "the smallest effect that a single test detects stands in the "
          "tables of tests", "tests/attenuation.tsv"),
         ("Maps that were compared", f"{_bare(facts['target'])}; panel of {facts['n_panel']}",
@@ -191,6 +190,16 @@ def _modelling(facts: Mapping, results: Mapping) -> list[tuple]:
         ("Functional connectivity", _Idle("none was analysed"), ""),
         ("Multivariate prediction", _Idle("none was analysed"), ""),
     ]  # fmt: skip
+
+
+def _families(facts: Mapping) -> str:
+    families = {
+        "q1": "ROIs and contrasts (Q1)",
+        "q3": "ROIs (Q3)",
+        "q5": "receptor maps (Q5)",
+    }
+    told = ", ".join(words for name, words in families.items() if facts[name])
+    return f"family-wise over {told}, by the largest statistic or the smallest p"
 
 
 def _regions(facts: Mapping) -> str:

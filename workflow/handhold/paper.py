@@ -33,6 +33,8 @@ CAPTIONS = {
     "specificity": "Correlation of attenuation with each receptor map over the same parcels; p "
     "under shared surrogate maps, family-wise over maps (FWE)",
 }
+# Scopes of the correspondence that have no verdict.
+DESCRIPTIVE = ("voxels", "rois")
 BOUNDS = (
     ("interval", "low", "high"),
     ("partial_interval", "partial_low", "partial_high"),
@@ -87,6 +89,8 @@ def choose_tests(
     """
     question = str(tests["question"].iloc[0])
     rows = tests[tests["role"] == "hypothesised"] if "role" in tests else tests
+    if "scope" in rows:
+        rows = rows[~rows["scope"].isin(DESCRIPTIVE)]
     for joined, low, high in BOUNDS:
         if {low, high} <= {*rows}:
             kind = tables.kind_of("effect", question) if joined == "interval" else "r"

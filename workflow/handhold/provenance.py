@@ -12,6 +12,53 @@ import yaml
 from handhold import methods
 from handhold.io import checksum, read_json, read_text
 
+# What stands in the results beside what BIDS has rules for. Each by name, so that a file that
+# nobody thought of is an error of the validator. `simulated` is a dataset of its own.
+BIDSIGNORE = """\
+.snakemake*
+attenuation
+calibration
+calibration.*
+correspondence
+coupling.*
+designs
+effects
+excluded.*
+exclusions.*
+exclusions_by_stage.*
+figures
+group
+logs
+manifest.*
+paper
+provenance
+qc
+ratings
+receptors
+regions
+reliability.*
+relief.*
+relief_repeats.*
+report.html
+runs.*
+runs
+sample_size.*
+simulated
+tables
+tests
+trials
+verdicts.json
+"""
+README = """\
+{title}
+{line}
+
+Results of handhold {version}, a BIDS derivatives dataset. Start with report.html, which has the
+answer, the methods text and links to every table; each .tsv has a .json beside it that says what
+its columns mean. provenance/ has the configuration, versions and checksums that these results
+come from. .bidsignore lists what BIDS has no rule for, so effect images (effects/, group/), which
+are named as BIDS derivatives are.
+"""
 PACKAGES = (
     "handhold",
     "snakemake",
@@ -70,6 +117,12 @@ def list_steps(jobs: Iterable[tuple[str, str, bool]]) -> pd.DataFrame:
     counts = table.groupby(["step", "asks"])["runs"].agg(["sum", "size"]).reset_index()
     n_run = counts["sum"].astype(int)
     return counts[["step", "asks"]].assign(n_run=n_run, n_kept=counts["size"] - n_run)
+
+
+def introduce(title: str, versions: dict[str, str]) -> str:
+    """Return the README of the results."""
+    line = "=" * len(title)
+    return README.format(title=title, line=line, version=versions["handhold"])
 
 
 def read_run(folder: Path) -> dict:

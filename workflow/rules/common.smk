@@ -92,7 +92,9 @@ onstart:
         (job.rule.name, job.rule.docstring or "", workflow.dag.needrun(job))
         for job in workflow.dag.jobs
     ]
-    write_results(list_steps(jobs), folder / "steps.tsv")
+    # a target that is no step asks nothing
+    steps = list_steps(job for job in jobs if job[1])
+    write_results(steps, folder / "steps.tsv")
     FOLLOWERS.append(Follower(name for name, _, runs in jobs if runs))
     logger.addHandler(FOLLOWERS[0])
 

@@ -324,6 +324,8 @@ rule record_provenance:
         config=f"{OUT}/provenance/config.yaml",
         versions=f"{OUT}/provenance/versions.json",
         description=f"{OUT}/dataset_description.json",
+        ignored=f"{OUT}/.bidsignore",
+        readme=f"{OUT}/README.md",
     log:
         f"{OUT}/logs/record_provenance.txt",
     params:
