@@ -19,7 +19,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LARGE, SMALL = 1e5, 1e-4
 
 COUNTS = {"n", "df", "volume", "volume_a", "volume_b", "rank", "df_low", "df_high"}
-COUNTS |= {"total_volumes", "total_censored"}
+COUNTS |= {"total_volumes", "total_censored", "size"}
 SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
 SHARES |= {"largest_high_pass_loss", "rate", "power"}
 CORRELATIONS = {
@@ -148,6 +148,11 @@ LABELS = {
     "dominates": "Dominates completely",
     "n_replicates": "Simulated studies",
     "n_rejected": "Rejections",
+    "asks": "Question",
+    "n_run": "Ran now",
+    "n_kept": "Kept from before",
+    "size": "Bytes",
+    "sha256": "SHA-256",
 }
 
 # Signs that `display` writes and that LaTeX needs spelt, and its own special characters.
