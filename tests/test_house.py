@@ -144,6 +144,7 @@ LAYERS = {
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
         *("transfer", "fetch", "openneuro", "public"),
+        *("references", "acquisition", "methods", "cobidas", "paper"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
         *("figures_calibration", "svg", "registration"),
         *("figures_brain", "viewer", "brain"),

@@ -1,5 +1,7 @@
 """The simulated study through Snakemake: from nothing to the report, and what reruns when."""
 
+import hashlib
+import html
 import json
 import os
 import re
@@ -56,6 +58,10 @@ SMALL = {
     "tests": {"n_permutations": 999, "n_bootstrap": 999},
     "nulls": {"n": 999, "families": ["moran", "gaussian"]},
 }
+
+
+# What tells and seals the results: behind whatever is run again.
+AFTER = ("write_paper", "record_results", "write_report")
 
 
 class Checkout:
@@ -178,6 +184,94 @@ def test_nothing_is_left_to_do_after_a_run(checkout):
     assert checkout.planned(SMALL) == set()
 
 
+def test_each_table_has_a_checksum_and_a_sidecar(checkout):
+    results = checkout.results()
+    tables = [path for path in results.rglob("*.tsv") if "simulated" not in path.parts]
+    assert len(tables) > 40
+    listed = checkout.table("provenance/results").set_index("path")
+    # written beside the run, or after all others
+    apart = {"provenance/steps.tsv", "provenance/results.tsv"}
+    assert set(listed.index) == {str(p.relative_to(results)) for p in tables} - apart
+    for path in tables:
+        assert path.with_suffix(".json").is_file(), path
+        name = str(path.relative_to(results))
+        if name not in apart:
+            content = path.read_bytes()
+            assert listed.loc[name, "sha256"] == hashlib.sha256(content).hexdigest()
+            assert listed.loc[name, "size"] == len(content)
+
+
+def test_the_text_for_the_paper_tells_this_study(checkout):
+    text = (checkout.results() / "paper" / "text.md").read_text("utf-8")
+    n = checkout.table("tests/attenuation")["n"].max()
+    assert f"simulated for {n} people" in text
+    for name in ("text.tex", "references.bib", "cobidas.tsv"):
+        assert (checkout.results() / "paper" / name).stat().st_size > 1000
+    page = (checkout.results() / "report.html").read_text("utf-8")
+    assert "simulated for 6 people" in page
+    assert (checkout.results() / "provenance" / "command.txt").read_text(
+        "utf-8"
+    ).strip() in (html.unescape(page))
+
+
+def test_the_run_says_what_ran_and_what_was_kept(checkout):
+    """A run after the first keeps all that nothing has changed of."""
+    first = checkout.table("provenance/steps").set_index("step")
+    assert first["n_run"].sum() > 40
+    assert first.loc["read_subject", "n_run"] + first.loc["read_subject", "n_kept"] == 6
+    before = checkout.table("provenance/results")
+    done = checkout.snakemake(SMALL, "--cores", "1", "--forcerun", "draw_rois")
+    assert done.returncode == 0, done.stdout[-3000:]
+    steps = checkout.table("provenance/steps").set_index("step")
+    assert set(steps.index[steps["n_run"] > 0]) == {"draw_rois", "write_report"}
+    assert steps.loc["read_subject", "n_kept"] == 6
+    assert steps["asks"].str.endswith("?").all()
+    last = done.stdout.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"handhold: done in .+\. The report: results/small/report\.html", last
+    )
+    pd.testing.assert_frame_equal(checkout.table("provenance/results"), before)
+    page = (checkout.results() / "report.html").read_text("utf-8")
+    assert "--forcerun draw_rois" in page
+
+
+def test_the_results_are_a_bids_dataset(checkout, tmp_path):
+    """No error; and a file that nobody thought of is one, so that the ignored are not all."""
+    validator = shutil.which("bids-validator-deno")
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed (extra: test)")
+
+    def errors(folder):
+        command = [validator, str(folder), "--format", "json"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        issues = json.loads(found.stdout)["issues"]["issues"]
+        return {each["location"] for each in issues if each["severity"] == "error"}
+
+    copied = tmp_path / "small"
+    shutil.copytree(
+        checkout.results(), copied, ignore=shutil.ignore_patterns("simulated")
+    )
+    assert errors(copied) == set()
+    (copied / "stray.tsv").write_text("a\n1\n", encoding="utf-8")
+    assert errors(copied) == {"/stray.tsv"}
+
+
+@pytest.mark.slow
+def test_snakemakes_own_report_has_every_figure_with_its_caption(checkout, tmp_path):
+    path = tmp_path / "snakemake.html"
+    done = checkout.snakemake(SMALL, "--report", str(path))
+    assert done.returncode == 0, done.stdout[-3000:]
+    page = path.read_text("utf-8")
+    drawn = {file.stem for file in (checkout.results() / "figures").glob("*.svg")}
+    listed = re.findall(r'"name": "(\w+)\.svg"', page)
+    assert set(listed) == drawn
+    for category in ("Q1 Attenuation", "Q3 Tracking", "Data quality"):
+        assert category in page
+    assert "Above 0, holding lowered the response" in page.replace("\\n", " ")
+    # nothing is fetched by the page
+    assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
+
+
 def test_every_subject_and_cell_arrives(checkout):
     rois = checkout.table("regions/rois")
     cells = rois.groupby(["subject", "definition", "region"]).size()
@@ -260,7 +354,7 @@ def test_a_null_seed_reruns_correspondence_and_report_only(checkout):
         "draw_correspondence",
         "draw_specificity",
         "record_provenance",
-        "write_report",
+        *AFTER,
     }
 
 
@@ -289,13 +383,13 @@ def test_bootstraps_rerun_what_bootstraps(checkout):
         "draw_tracking",
         "draw_coupling",
         "record_provenance",
-        "write_report",
+        *AFTER,
     }
 
 
 def test_a_title_reruns_the_page_and_nothing_else(checkout):
     planned = checkout.planned(changed(title="Another title"))
-    assert planned == {"record_provenance", "write_report"}
+    assert planned == {"record_provenance", *AFTER}
 
 
 def test_an_edited_module_reruns_its_rules(checkout):
@@ -341,7 +435,7 @@ CALIBRATED = {
 def test_a_calibration_waits_until_it_is_asked_for(checkout):
     changes = {**CALIBRATED["calibrate"], "map_dz": 0.5}
     planned = checkout.planned(changed(calibrate=changes))
-    assert planned <= {"record_provenance", "write_report"}
+    assert planned <= {"record_provenance", *AFTER}
     planned = checkout.planned(changed(calibrate={**changes, "in_report": True}))
     assert planned >= {"prepare_calibration", "repeat_study", "join_calibration"}
     assert planned >= {"draw_calibration", "write_report"}

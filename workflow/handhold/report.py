@@ -263,7 +263,8 @@ def render(
         within people), config (str, resolved YAML), simulated and
         contrast_only (bool), modelled_maps and expression_maps (lists of names), versions
         (name to version), inputs (list of {path, sha256}), citations (list of {what, citation,
-        licence}).
+        licence}); and, as `provenance.study_facts` gathers them, paper, run, skipped, files, and
+        the tables checklist, steps and checksums.
     results : mapping of str to DataFrame
         Results tables under their path without '.tsv' ('tests/attenuation'), as
         read, of type str or mixed. One that is not given is not shown.
@@ -328,6 +329,9 @@ def render(
         citations=_records_table(
             study.get("citations", []), ["what", "citation", "licence"]
         ),
+        checklist=_given(study.get("checklist")),
+        steps=_given(study.get("steps")),
+        checksums=_given(study.get("checksums")),
     )
 
 
@@ -343,6 +347,10 @@ _STUDY = {
     "modelled_maps": [],
     "no_trials": "",
     "expression_maps": [],
+    "paper": None,
+    "run": None,
+    "skipped": [],
+    "files": [],
 }
 
 
@@ -747,6 +755,10 @@ def _records_table(records: Sequence[Mapping], columns: list[str]) -> Markup | N
     if not records:
         return None
     return _html(pd.DataFrame(records).reindex(columns=columns), "")
+
+
+def _given(table: pd.DataFrame | None) -> Markup | None:
+    return None if table is None or table.empty else _html(table, "")
 
 
 def _link(path: str) -> str:

@@ -38,16 +38,17 @@ RECEPTORS = [
         "file": file,
         "background": "0",
         "citation": citation,
-        "doi": "n/a",
+        "doi": doi,
         "licence": "BSD-3-Clause (made by handhold)",
     }
-    for name, label, unit, file, citation in (
+    for name, label, unit, file, citation, doi in (
         (
             "MOR_modelled",
             "modelled mu-opioid (MOR)",
             "BP_ND, modelled",
             "receptor.nii.gz",
             "modelled from regional means of Turtonen et al. (2021); not an image of anyone",
+            "10.1016/j.bpsc.2020.10.013",
         ),
         *(
             (
@@ -56,6 +57,7 @@ RECEPTORS = [
                 "arbitrary",
                 f"{name}.nii.gz",
                 "invented by handhold.phantom",
+                "n/a",
             )
             for name, label in (
                 ("decoy_front", "decoy: towards the front"),

@@ -87,8 +87,8 @@ class Study:
     map, the target
     first, column path added; `rated`, the contrasts that have ratings; `atlas_files`, what the
     regions are read from; `atlas_citations`, what the page says of them (what, citation,
-    licence); `public`, what is taken from public sources; `n_repeats`, the runs in which
-    everyone has every cell.
+    licence, and name and doi for the methods text); `public`, what is taken from public
+    sources; `n_repeats`, the runs in which everyone has every cell.
     """
 
     resolved: dict
@@ -556,8 +556,10 @@ def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
         )
     citations = [
         {
+            "name": name,
             "what": f"atlas {name} (space {known[name].space})",
             "citation": known[name].citation,
+            "doi": known[name].doi,
             "licence": known[name].licence,
         }
         for name in names

@@ -20,7 +20,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LARGE, SMALL = 1e5, 1e-4
 
 COUNTS = {"n", "df", "volume", "volume_a", "volume_b", "rank", "df_low", "df_high"}
-COUNTS |= {"total_volumes", "total_censored", "mask_volume"}
+COUNTS |= {"total_volumes", "total_censored", "mask_volume", "size"}
 SHARES = {"censored", "share_censored", "highest_censored", "high_pass_loss"}
 SHARES |= {"largest_high_pass_loss", "rate", "power"}
 SHARES |= {"template_covered", "mask_outside"}
@@ -156,6 +156,11 @@ LABELS = {
     "dominates": "Dominates completely",
     "n_replicates": "Simulated studies",
     "n_rejected": "Rejections",
+    "asks": "Question",
+    "n_run": "Ran now",
+    "n_kept": "Kept from before",
+    "size": "Bytes",
+    "sha256": "SHA-256",
 }
 
 # Signs that `display` writes and that LaTeX needs spelt, and its own special characters.
@@ -375,9 +380,9 @@ def say_once(
     return table.iloc[:, left], said
 
 
-def to_tsv(table: pd.DataFrame) -> str:
+def to_tsv(table: pd.DataFrame, *, question: str = "") -> str:
     """Render a results table as TSV with the numbers as the page shows them."""
-    question = _question_of(table)
+    question = question or _question_of(table)
     shown = {
         column: [
             display(value, kind_of(str(column), question)) for value in table[column]
@@ -393,11 +398,13 @@ def to_latex(
     caption: str = "",
     labels: Mapping[str, str] | None = None,
     question: str = "",
+    name: str = "",
 ) -> str:
     r"""Render a results table as a LaTeX tabular with booktabs rules.
 
     Takes what `to_html` takes. With a caption the tabular stands in a table
-    environment. Needs `\usepackage{booktabs}` and UTF-8, LaTeX's default.
+    environment, with a `name` as \label{tab:name}. Needs `\usepackage{booktabs}` and
+    UTF-8, LaTeX's default.
 
     Examples
     --------
@@ -431,6 +438,7 @@ def to_latex(
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape_latex(caption)}}}",
+            *([rf"\label{{tab:{name}}}"] if name else []),
         ]
         lines = [*head, *lines, r"\end{table}"]
     return "\n".join(lines)

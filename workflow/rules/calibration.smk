@@ -147,8 +147,8 @@ rule draw_calibration:
         needed=rules.join_calibration.output.needed,
         code=code_of("draw_calibration"),
     output:
-        rates=multiext(f"{OUT}/figures/calibration", ".svg", ".png"),
-        power=multiext(f"{OUT}/figures/power", ".svg", ".png"),
+        rates=figure("calibration", "calibration"),
+        power=figure("power", "calibration"),
     log:
         f"{OUT}/logs/draw_calibration.txt",
     params:

@@ -9,7 +9,9 @@ from snakemake.exceptions import WorkflowError
 
 from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
-from handhold.provenance import software_versions
+from handhold.io import write_results
+from handhold.progress import Follower, part_on_error, part_on_success
+from handhold.provenance import list_steps, software_versions
 from handhold.public import NotFetchedError
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
 
@@ -46,9 +48,11 @@ except NotFetchedError as error:
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
+# Who follows the run, once it has started.
+FOLLOWERS = []
+OUT = f"results/{config['study']}"
 if STUDY:
     CONFIG = STUDY.config
-    OUT = STUDY.folder
     QUESTIONS = {"Q1", "Q2"}
     if STUDY.rated:
         QUESTIONS |= {"Q3", "Q4"}
@@ -89,13 +93,52 @@ def null_seed():
     return CONFIG["nulls"].get("seed", CONFIG["seed"])
 
 
-# No rule's output: what was typed differs from run to run, the results do not.
-onstart:
-    command = Path("results", config["study"], "provenance", "command.txt")
-    command.parent.mkdir(parents=True, exist_ok=True)
-    command.write_text(
-        shlex.join(["snakemake", *sys.argv[1:]]) + "\n", encoding="utf-8"
+# Where snakemake --report lists a figure.
+CATEGORIES = {
+    "Q1": "Q1 Attenuation",
+    "Q2": "Q2 Correspondence",
+    "Q3": "Q3 Tracking",
+    "Q4": "Q4 Coupling",
+    "Q5": "Q5 Specificity",
+    "quality": "Data quality",
+    "calibration": "Calibration and power",
+}
+
+
+def figure(name, of="quality"):
+    """Return the paths of a figure, SVG and PNG; snakemake --report shows it with its caption."""
+    drawn = report(
+        f"{OUT}/figures/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category=CATEGORIES[of],
+        labels={"figure": name},
     )
+    return [drawn, f"{OUT}/figures/{name}.png"]
+
+
+# No rule's output: what was typed and what had to run differ from run to run, results do not.
+onstart:
+    folder = Path(OUT, "provenance")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["snakemake", *sys.argv[1:]])
+    (folder / "command.txt").write_text(f"{command}\n", encoding="utf-8")
+    jobs = [
+        (job.rule.name, job.rule.docstring or "", workflow.dag.needrun(job))
+        for job in workflow.dag.jobs
+    ]
+    # a target that is no step asks nothing
+    steps = list_steps(job for job in jobs if job[1])
+    write_results(steps, folder / "steps.tsv")
+    FOLLOWERS.append(Follower(name for name, _, runs in jobs if runs))
+    logger.addHandler(FOLLOWERS[0])
+
+
+onsuccess:
+    sys.stderr.write(part_on_success(FOLLOWERS[0].took, Path(OUT, "report.html")))
+
+
+onerror:
+    sys.stderr.write(part_on_error(FOLLOWERS[0].took, FOLLOWERS[0].failed))
 
 
 wildcard_constraints:

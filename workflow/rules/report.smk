@@ -1,5 +1,7 @@
 """Verdicts, exclusions, figures, provenance and the page. Nothing here computes a statistic."""
 
+import re
+
 from handhold.captions import name_sheets
 from handhold.design import HIGH_PASS_LOSS, TASK_MOTION
 
@@ -57,6 +59,26 @@ if "Q5" in QUESTIONS:
 if CONFIG["calibrate"]["in_report"]:
     DRAWN += ["calibration", "power"]
     TABLES += ["calibration", "sample_size"]
+# What the text for the paper is told from.
+PAPER_SOURCES = [
+    f"{OUT}/{name}.tsv"
+    for name in (
+        *("manifest", "exclusions", "regions/definitions", "regions/rois"),
+        *("correspondence/parcels", *(TESTS[question] for question in ASKED)),
+        *(name for name in TABLES if name.startswith("tests/")),
+        *(("relief", "reliability") if STUDY.rated else ()),
+        *(("qc/summary", "qc/runs", "qc/regressors") if len(STUDY.runs) else ()),
+        *(("calibration",) if CONFIG["calibrate"]["in_report"] else ()),
+    )
+]
+PAPER_EFFECT = []
+if len(STUDY.runs):
+    PAPER_EFFECT = [
+        f"{path.removesuffix('.nii.gz')}.json"
+        for path in STUDY.manifest.images["image"].iloc[:1]
+    ]
+PAPER_TABLES = [TESTS[question].removeprefix("tests/") for question in ASKED]
+PAPER_TABLES += ["regions", "maps"]
 PAGE_PARTS = [
     str(path)
     for path in sorted(Path("workflow/report").iterdir())
@@ -128,7 +150,7 @@ rule draw_rois:
         definitions=rules.define_regions.output.definitions,
         code=code_of("draw_rois"),
     output:
-        multiext(f"{OUT}/figures/rois", ".svg", ".png"),
+        figure("rois", "Q1"),
     log:
         f"{OUT}/logs/draw_rois.txt",
     params:
@@ -154,7 +176,7 @@ rule gather_viewer:
         receptor=STUDY.receptors[
             [
                 *("receptor", "label", "unit"),
-                *("path", "background", "negative", "sha256"),
+                *("path", "background", "negative", "checksum"),
             ]
         ]
         .iloc[0]
@@ -191,7 +213,7 @@ rule draw_coverage:
         rois=rules.join_regions.output.rois,
         code=code_of("draw_coverage"),
     output:
-        multiext(f"{OUT}/figures/coverage", ".svg", ".png"),
+        figure("coverage"),
     log:
         f"{OUT}/logs/draw_coverage.txt",
     params:
@@ -276,7 +298,7 @@ if len(STUDY.runs):
             review=rules.review_runs.output.review,
             code=code_of("draw_runs"),
         output:
-            multiext(f"{OUT}/figures/runs", ".svg", ".png"),
+            figure("runs"),
         log:
             f"{OUT}/logs/draw_runs.txt",
         params:
@@ -290,7 +312,7 @@ if len(STUDY.runs):
             rois=f"{OUT}/regions/rois.tsv",
             code=code_of("draw_tsnr"),
         output:
-            multiext(f"{OUT}/figures/tsnr", ".svg", ".png"),
+            figure("tsnr"),
         log:
             f"{OUT}/logs/draw_tsnr.txt",
         params:
@@ -306,7 +328,7 @@ rule draw_attenuation:
         tests=rules.test_attenuation.output,
         code=code_of("draw_attenuation"),
     output:
-        multiext(f"{OUT}/figures/attenuation", ".svg", ".png"),
+        figure("attenuation", "Q1"),
     log:
         f"{OUT}/logs/draw_attenuation.txt",
     params:
@@ -325,7 +347,7 @@ rule draw_correspondence:
         nulls=rules.test_correspondence.output.nulls,
         code=code_of("draw_correspondence"),
     output:
-        multiext(f"{OUT}/figures/correspondence", ".svg", ".png"),
+        figure("correspondence", "Q2"),
     log:
         f"{OUT}/logs/draw_correspondence.txt",
     params:
@@ -349,7 +371,7 @@ if "Q3" in QUESTIONS:
             tests=rules.test_tracking.output,
             code=code_of("draw_tracking"),
         output:
-            multiext(f"{OUT}/figures/tracking", ".svg", ".png"),
+            figure("tracking", "Q3"),
         log:
             f"{OUT}/logs/draw_tracking.txt",
         params:
@@ -369,7 +391,7 @@ if "Q3" in QUESTIONS:
             tests=rules.test_coupling.output,
             code=code_of("draw_coupling"),
         output:
-            multiext(f"{OUT}/figures/coupling", ".svg", ".png"),
+            figure("coupling", "Q4"),
         log:
             f"{OUT}/logs/draw_coupling.txt",
         params:
@@ -388,7 +410,7 @@ if "Q5" in QUESTIONS:
             tests=rules.test_specificity.output,
             code=code_of("draw_specificity"),
         output:
-            multiext(f"{OUT}/figures/specificity", ".svg", ".png"),
+            figure("specificity", "Q5"),
         log:
             f"{OUT}/logs/draw_specificity.txt",
         params:
@@ -411,6 +433,8 @@ rule record_provenance:
         config=f"{OUT}/provenance/config.yaml",
         versions=f"{OUT}/provenance/versions.json",
         description=f"{OUT}/dataset_description.json",
+        ignored=f"{OUT}/.bidsignore",
+        readme=f"{OUT}/README.md",
     log:
         f"{OUT}/logs/record_provenance.txt",
     params:
@@ -423,6 +447,81 @@ rule record_provenance:
         "../scripts/record_provenance.py"
 
 
+rule write_paper:
+    """What would a paper say of how it was done, and of what came out?"""
+    input:
+        verdicts=rules.judge.output,
+        tables=PAPER_SOURCES,
+        versions=rules.record_provenance.output.versions,
+        config=rules.record_provenance.output.config,
+        # what the first level did is read from where it was done
+        effect=PAPER_EFFECT,
+        sidecars=(
+            STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else []
+        ),
+        template="workflow/report/text.md.jinja",
+        library="workflow/report/references.bib",
+        code=code_of("write_paper"),
+    output:
+        markdown=f"{OUT}/paper/text.md",
+        latex=f"{OUT}/paper/text.tex",
+        bibtex=f"{OUT}/paper/references.bib",
+        checklist=table("paper/cobidas"),
+        tables=[
+            f"{OUT}/tables/{name}.{kind}"
+            for name in PAPER_TABLES
+            for kind in ("tsv", "json", "html", "tex")
+        ],
+    log:
+        f"{OUT}/logs/write_paper.txt",
+    params:
+        study={
+            **{name: CONFIG[name] for name in ("source", "unit", "act")},
+            "rating": CONFIG.get("ratings", {}).get("label", "relief"),
+            "others": CONFIG.get("events", {}).get("others", []),
+            "no_trials": STUDY.no_trials,
+        },
+        bids=CONFIG.get("bids", {}),
+        runs=STUDY.runs.to_dict("list"),
+        maps=STUDY.receptors.to_dict("records"),
+        atlases=STUDY.atlas_citations,
+    script:
+        "../scripts/write_paper.py"
+
+
+# Every table that a rule of the study writes; those of the calibration where the page has it.
+CALIBRATED = (f"{OUT}/calibration", f"{OUT}/sample_size")
+RESULT_TABLES = {
+    path
+    for rule in workflow.rules
+    for path in expand(
+        # without the constraints that Snakemake writes into wildcards
+        [re.sub(r"(\{\w+),.*?\}", r"\1}", str(file)) for file in rule.output],
+        label=list(STUDY.labels),
+        batch=list(STUDY.batches),
+        allow_missing=True,
+    )
+    if path.endswith(".tsv") and "{" not in path
+}
+if not CONFIG["calibrate"]["in_report"]:
+    RESULT_TABLES = {path for path in RESULT_TABLES if not path.startswith(CALIBRATED)}
+
+
+rule record_results:
+    """With which checksums can a reader tell that the tables are these?"""
+    input:
+        tables=sorted(RESULT_TABLES),
+        code=code_of("record_results"),
+    output:
+        table("provenance/results"),
+    log:
+        f"{OUT}/logs/record_results.txt",
+    params:
+        folder=OUT,
+    script:
+        "../scripts/record_results.py"
+
+
 rule write_report:
     """What is the answer, and can a reader check it?"""
     input:
@@ -432,15 +531,12 @@ rule write_report:
         figures=[f"{OUT}/figures/{name}.svg" for name in DRAWN],
         provenance=rules.record_provenance.output,
         view=rules.gather_viewer.output.view,
+        paper=rules.write_paper.output,
+        results=rules.record_results.output,
         parts=PAGE_PARTS,
         code=code_of("write_report"),
     output:
         page=f"{OUT}/report.html",
-        tables=[
-            f"{OUT}/tables/{TESTS[question].removeprefix('tests/')}.{kind}"
-            for question in ASKED
-            for kind in ("tsv", "html", "tex")
-        ],
     log:
         f"{OUT}/logs/write_report.txt",
     params:

@@ -4,7 +4,7 @@ from snakemake.script import snakemake
 
 from handhold.errors import speak_plainly
 from handhold.io import write_json, write_results, write_text
-from handhold.provenance import describe_dataset, list_inputs
+from handhold.provenance import BIDSIGNORE, describe_dataset, introduce, list_inputs
 
 speak_plainly(snakemake.log[0])
 groups = {
@@ -25,4 +25,9 @@ write_json(
         snakemake.params.versions,
     ),
     snakemake.output.description,
+)
+write_text(BIDSIGNORE, snakemake.output.ignored)
+write_text(
+    introduce(snakemake.params.config["title"], snakemake.params.versions),
+    snakemake.output.readme,
 )

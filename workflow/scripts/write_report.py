@@ -2,7 +2,7 @@ from pathlib import Path
 
 from snakemake.script import snakemake
 
-from handhold import report, tables, viewer
+from handhold import report, viewer
 from handhold.captions import describe_figures
 from handhold.errors import speak_plainly
 from handhold.io import read_json, read_text, write_text
@@ -30,7 +30,4 @@ page = report.render(
     {Path(part).name: Path(part).read_text("utf-8") for part in snakemake.input.parts},
     viewer.embed(view, viewer.read_program()),
 )
-for path in map(Path, snakemake.output.tables):
-    render = {".html": tables.to_html, ".tex": tables.to_latex, ".tsv": tables.to_tsv}
-    write_text(render[path.suffix](results[f"tests/{path.stem}"]), path)
 write_text(page, snakemake.output.page)

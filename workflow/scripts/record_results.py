@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from handhold.errors import speak_plainly
+from handhold.io import write_results
+from handhold.provenance import list_results
+
+speak_plainly(snakemake.log[0])
+tables = [Path(path) for path in snakemake.input.tables]
+
+write_results(list_results(tables, snakemake.params.folder), snakemake.output[0])
