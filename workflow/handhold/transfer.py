@@ -1,9 +1,13 @@
 """Bytes over the network: resumed, retried, bounded, and from no host that was not named.
 
-On requests, which nilearn and Snakemake bring anyway, because nothing smaller does all of it
-(tried: pooch 1.9 checks hashes and cannot resume; urllib3's Retry sees a status, not a body that
-breaks off; Snakemake's HTTP storage plugin cannot resume and asks the server while the DAG is
-built; httpx would be a second HTTP client beside requests).
+On requests, which nilearn and Snakemake bring anyway, because nothing tried does all of it. Run
+against the servers of tests/servers.py:
+- pooch 1.9 verifies hashes and tries again, but from the first byte, after a second whatever
+  Retry-After says, and after 404 too; follows a redirect to any host; ten processes that want one
+  file download it ten times; what a killed one leaves is neither gone on from nor removed.
+- nilearn 0.14's downloader goes on from what is there, but without If-Range, so that it splices
+  two versions of a file; tries nothing again; and of ten processes several fail.
+- urllib3's Retry sees a status, not a body that breaks off.
 """
 
 import email.utils
