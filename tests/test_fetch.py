@@ -1,5 +1,6 @@
 """Public files against real servers on loopback: whole and verified, or a sentence and nothing."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import servers
 from isal import igzip
 from servers import after, breaking, dripping, files_below, status, whole
 
-from handhold import fetch, images, transfer
+from handhold import atlases, fetch, images, transfer
 from handhold.errors import StudyError
 from handhold.fetch import Item, fetch_file
 from handhold.transfer import Manner
@@ -545,6 +547,58 @@ def test_one_member_of_an_archive_is_a_file(server, cache, kind):
     assert "unpacks to more" in refusal(short, cache)
     assert files_below(cache) == before
     assert server.count(f"/a.{kind}") == 1
+
+
+def test_the_harvard_oxford_atlas_is_what_nilearn_brings(server, cache, monkeypatch):
+    """Out of an archive as nilearn unpacks it, but only the two files, and whole."""
+    from nilearn.datasets import atlas
+
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 99, (4, 5, 6, 2)).astype("u1")
+    folder = "./data/atlases"
+    files = {
+        f"{folder}/HarvardOxford/HarvardOxford-cortl-prob-2mm.nii.gz": gzip.compress(
+            nib.Nifti1Image(values, np.diag([2, 2, 2, 1])).to_bytes()
+        ),
+        f"{folder}/HarvardOxford-Cortical-Lateralized.xml": b"<atlas><data>"
+        b'<label index="0">Left Frontal Pole</label>'
+        b'<label index="1">Right Frontal Pole</label></data></atlas>',
+        f"{folder}/other.xml": b"<atlas/>",
+    }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as opened:
+        for name, body in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            opened.addfile(entry, io.BytesIO(body))
+    server.routes["/HarvardOxford.tgz"] = whole(made.getvalue())
+    fetch_files, address = atlas.fetch_files, server.url("/HarvardOxford.tgz")
+    monkeypatch.setattr(
+        atlas,
+        "fetch_files",
+        lambda folder, files, **options: fetch_files(
+            folder, [(file, address, how) for file, _, how in files], **options
+        ),
+    )
+    theirs = atlas.fetch_atlas_harvard_oxford(
+        "cortl-prob-2mm", data_dir=cache.parent / "nilearn", verbose=0
+    )
+    registry = pd.read_csv(ROOT / "atlases/atlases.tsv", sep="\t", index_col="name")
+    row = registry.loc["harvard_oxford_cortical"]
+    ours = [
+        fetch_file(
+            Item(Path(row[file]).name, f"{address}#{row[url].partition('#')[2]}"),
+            cache,
+            manner=QUICK,
+        )
+        for file, url in (("image", "url"), ("labels", "labels_url"))
+    ]
+    assert ours[0].read_bytes() == Path(theirs.filename).read_bytes()
+    known = atlases.read_atlases(ROOT / "atlases/atlases.tsv", "")
+    read = dataclasses.replace(known["harvard_oxford_cortical"], labels=ours[1])
+    named = [name.replace("_", " ") for name in atlases.read_label_names(read).values()]
+    assert named == theirs.labels[1:]  # without the background
+    assert server.count("/HarvardOxford.tgz") == 2  # each once
 
 
 # --- Where bytes may come from ----------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Public files: fetched, verified and put in place whole, or not at all.
 
 A file has its own name only once it is whole and verified; until then its bytes lie under another
-in a folder `partial`, which a later fetch goes on from. nilearn's own fetchers are not used: they
-check no checksum, cannot resume, and its NeuroVault fetcher returns empty lists where there is no
-network.
+in a folder `partial`, which a later fetch goes on from. nilearn's fetchers, tried, are asked for
+addresses only (tests/test_registries.py compares): those of atlases give their downloader (see
+handhold.transfer) no checksum and unpack archives whole; that of NeuroVault returns an empty list
+where there is no network.
 """
 
 import hashlib
@@ -340,7 +341,10 @@ def _refuse_page(path: Path, item: Item) -> None:
 
 
 def _extract(item: Item, target: Path, cache: Path, manner: Manner) -> None:
-    """Take one member, named exactly, out of an archive; no path of the archive is followed."""
+    """Take one member, named exactly, out of an archive; no path of the archive is followed.
+
+    Archives that were made of a folder `.` begin every name with `./`.
+    """
     url, member = urldefrag(item.url)
     name = Path(urlsplit(url).path).name
     archive = Item(name, url, kind="archive", allowed_hosts=item.allowed_hosts)
@@ -363,22 +367,22 @@ def _extract(item: Item, target: Path, cache: Path, manner: Manner) -> None:
 def _member(path: Path, member: str, archive: Item) -> Iterator[BinaryIO]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as opened:
-            _require_member(member, opened.namelist(), archive)
-            with opened.open(member) as source:
+            with opened.open(_find(member, opened.namelist(), archive)) as source:
                 yield source
     else:
         with tarfile.open(path) as opened:
             files = {entry.name: entry for entry in opened if entry.isfile()}
-            _require_member(member, list(files), archive)
-            yield opened.extractfile(files[member])
+            yield opened.extractfile(files[_find(member, list(files), archive)])
 
 
-def _require_member(member: str, names: list[str], archive: Item) -> None:
-    if names.count(member) != 1:
+def _find(member: str, names: list[str], archive: Item) -> str:
+    found = [name for name in names if name.removeprefix("./") == member]
+    if len(found) != 1:
         raise StudyError(
-            f"{archive.url} holds {names.count(member)} files {member!r} among {len(names)}. "
+            f"{archive.url} holds {len(found)} files {member!r} among {len(names)}. "
             "Correct what stands behind # in the registry's url."
         )
+    return found[0]
 
 
 def _copy(source: BinaryIO, target: BinaryIO, most: int, item: Item) -> None:
