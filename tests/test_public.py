@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -389,6 +391,76 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(bucket, tmp_path):
     assert files_below(outside) == []
 
 
+def served_tree(server, folder, n_files, n_bytes):
+    """List some files of a dataset on a server that a test may stop."""
+    names = [f"sub-{n:02}_task-hands_events.tsv" for n in range(n_files)]
+    keys = [f"ds/{name[:6]}/func/{name}" for name in names]
+    server.routes["/b"] = whole(
+        listing("ds/dataset_description.json", size=2).replace(
+            b"</ListBucketResult>", b""
+        )
+        + listing(*keys, size=n_bytes).partition(b'2006-03-01/">')[2]
+    )
+    server.routes["/b/ds/dataset_description.json"] = whole(b"{}")
+    return Tree(server.url("/b/ds"), folder, BIDS, preprocessed=False), keys
+
+
+def test_a_host_that_is_lost_is_not_asked_for_every_file(server, tmp_path):
+    tree, keys = served_tree(server, tmp_path, 40, len(EVENTS))
+    silent = Manner(retries=0, timeout_s=0.3, connections=2)
+    for key in keys:
+        server.routes[f"/b/{key}"] = lambda reply, n: time.sleep(1)
+    text = refusal(fetch_tree, tree, silent)
+    assert sum(server.count(f"/b/{key}") for key in keys) <= 4
+    assert text.index("no answer") < text.index("not tried")
+    assert "40 of 41 files" in text
+    # a server that answers is asked for all, whatever it says
+    for key in keys:
+        server.routes[f"/b/{key}"] = status(503)
+    server.requests.clear()
+    refusal(fetch_tree, tree, silent)
+    assert all(server.count(f"/b/{key}") == 1 for key in keys)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from handhold.openneuro import Tree, fetch_tree
+from handhold.transfer import Manner
+bids = {"task": "hands", "participant_label": [], "exclude": {}}
+tree = Tree(sys.argv[1], Path(sys.argv[2]), bids, preprocessed=False)
+fetch_tree(tree, Manner(connections=2))
+"""
+
+
+def test_ctrl_c_ends_a_fetch_at_once_and_keeps_what_came(server, tmp_path):
+    tree, keys = served_tree(server, tmp_path, 9, 200_000)
+    for key in keys:  # hours each
+        drip = servers.dripping(bytes(200_000), pause=0.1, start=100_000)
+        server.routes[f"/b/{key}"] = drip
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, tree.address, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
+        stderr=subprocess.DEVNULL,
+    )
+    parts = tmp_path / ".fetched/partial"
+    limit = time.monotonic() + 20
+    while not any(p.stat().st_size >= 90_000 for p in parts.glob("*.tsv")):
+        assert time.monotonic() < limit, process.kill()
+        time.sleep(0.05)
+    begun = time.monotonic()
+    with process:
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) != 0
+        finally:
+            process.kill()
+    assert time.monotonic() - begun < 10
+    assert any(part.stat().st_size >= 100_000 for part in parts.glob("*.tsv"))
+    assert sum(server.count(f"/b/{key}") for key in keys) == 2
+    assert not [name for name in fetched(tree) if name.endswith("events.tsv")]
+
+
 # --- Listings that no honest server gives -----------------------------------------------------
 
 
@@ -507,6 +579,14 @@ def test_names_that_fall_together_are_refused(server, tmp_path, keys, fault):
 def test_an_answer_that_is_no_listing_is_refused(server, tmp_path, body, fault):
     tree = tree_of(server, body, tmp_path)
     assert fault in refusal(openneuro.list_files, tree, QUICK)
+
+
+def test_a_file_that_is_listed_twice_is_one(server, tmp_path):
+    # every listing of this server is the same: those of the root, of sub- and of phenotype/
+    tree = tree_of(server, listing("ds/sub-01_x.json", "ds/README"), tmp_path)
+    names = [entry.path for entry in openneuro.list_files(tree, QUICK)]
+    assert names == ["README", "sub-01_x.json"]
+    assert server.count("/b") == 3
 
 
 def test_a_listing_that_breaks_off_is_asked_for_again(server, tmp_path):
@@ -657,6 +737,25 @@ def test_a_study_says_what_it_takes_and_what_is_missing(
     text = refusal(public.fetch_study, resolved, "snakemake fetch")
     assert "not all could be fetched:\n  - http" in text
     assert bold.is_file()  # the others were, all the same
+
+
+def test_without_a_network_each_host_is_tried_once(
+    bucket, server, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+    config["bids"]["openneuro"]["address"] = server.url("")
+    table = tmp_path / "receptors.tsv"
+    header, row = table.read_text(encoding="utf-8").splitlines()
+    more = [row.replace("MOR", name).replace("mor.nii", f"{name}.nii") for name in "AB"]
+    table.write_text("\n".join([header, row, *more]) + "\n", encoding="utf-8")
+    config["receptors"]["panel"] = ["A", "B"]
+    server.stop()
+    text = refusal(public.fetch_study, spec.resolve(config), "snakemake fetch ME")
+    server.stop = lambda: None
+    assert text.count("Connection refused") == 1
+    host = server.url("").removeprefix("http://")
+    assert f"3 more from {host}, which does not answer: not tried" in text
 
 
 @pytest.mark.parametrize(

@@ -366,9 +366,11 @@ def _extract(item: Item, target: Path, cache: Path, manner: Manner) -> None:
 @contextmanager
 def _member(path: Path, member: str, archive: Item) -> Iterator[BinaryIO]:
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
-            with opened.open(_find(member, opened.namelist(), archive)) as source:
-                yield source
+        with (
+            zipfile.ZipFile(path) as opened,
+            opened.open(_find(member, opened.namelist(), archive)) as source,
+        ):
+            yield source
     else:
         with tarfile.open(path) as opened:
             files = {entry.name: entry for entry in opened if entry.isfile()}

@@ -8,6 +8,7 @@ runs, without a network, know what is missing.
 
 import json
 import re
+import threading
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from handhold.transfer import (
     Manner,
     Progress,
     Remote,
+    UnreachableError,
     read,
     require_network,
     require_room,
@@ -184,17 +186,19 @@ def list_files(tree: Tree, manner: Manner) -> list[Entry]:
         if (fault := _path_fault(key, tree.prefix))
     ]
     _refuse(faults, f"{tree.address} lists keys that are no paths of a dataset")
-    entries = [
-        Entry(key.removeprefix(tree.prefix), n_bytes, etag)
-        for key, n_bytes, etag in found
-        if not key.endswith("/")  # what stands for an empty folder
-    ]
+    paths = [(key.removeprefix(tree.prefix), *facts) for key, *facts in found]
+    # each once: a file sub-01.html at the root is found as a part, too
+    entries = {
+        path: Entry(path, *facts)
+        for path, *facts in paths
+        if not path.endswith("/")  # what stands for an empty folder
+    }
     if not entries:
         raise StudyError(
             f"{tree.address} lists no file: there is no such dataset, or it is not public. Look "
             "at bids.openneuro."
         )
-    return sorted(entries)
+    return sorted(entries.values())
 
 
 def describe(tree: Tree, entries: list[Entry], manner: Manner) -> dict[str, str]:
@@ -353,8 +357,11 @@ def _require_inside(tree: Tree, entries: list[Entry]) -> None:
 
 def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> None:
     progress = Progress(tree.prefix.strip("/"), total)
+    lost = threading.Event()
 
     def fetch(entry: Entry) -> str | None:
+        if lost.is_set():
+            return f"{entry.path}: not tried"
         single = re.fullmatch(r"[0-9a-f]{32}", entry.etag)
         try:
             item = Item(
@@ -366,11 +373,20 @@ def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> 
             partial = tree.folder / LISTING.parent / "partial"
             download(item, tree.folder / entry.path, partial, manner, progress)
         except StudyError as error:
+            if isinstance(error, UnreachableError):
+                lost.set()
             return str(error)
         return None
 
     with ThreadPoolExecutor(manner.connections) as pool:
-        faults = [fault for fault in pool.map(fetch, entries) if fault]
+        try:
+            faults = [fault for fault in pool.map(fetch, entries) if fault]
+        except BaseException:
+            # else the pool would wait until every file has come
+            manner.stopping.set()
+            raise
+    # what says why before what was not tried because of it
+    faults.sort(key=lambda fault: fault.endswith(": not tried"))
     say(progress.line())
     _refuse(
         faults,

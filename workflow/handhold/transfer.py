@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -61,7 +61,8 @@ class Manner:
     `offline` forbids the network; `retries` after faults that pass by themselves, the first
     after `backoff_s`, each later one after twice as long; `timeout_s` without a byte, or with
     fewer than a thousand a second, is such a fault; `max_bytes` that may be fetched at once;
-    `connections` at a time; `command` that fetches where there is a network.
+    `connections` at a time; `command` that fetches where there is a network; `stopping`, once
+    set, ends what other threads fetch.
     """
 
     offline: bool = False
@@ -71,6 +72,7 @@ class Manner:
     max_bytes: int = 20_000_000_000
     connections: int = 4
     command: str = "snakemake fetch --cores 1"
+    stopping: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,20 @@ class Remote:
     gzipped: bool = False
 
 
+class UnreachableError(StudyError):
+    """A host does not answer: nor will it for other files."""
+
+
 class Passing(Exception):
     """A fault that may pass: try again, after `wait` seconds if the server says so."""
 
-    def __init__(self, text: str, wait: float = 0.0):
+    def __init__(self, text: str, wait: float = 0.0, *, answered: bool = True):
         super().__init__(text)
-        self.wait = wait
+        self.wait, self.answered = wait, answered
+
+
+class Stopped(Exception):
+    """Another thread has ended the fetch; what came is kept."""
 
 
 class Progress:
@@ -197,6 +207,7 @@ def receive(remote: Remote, part: Path, manner: Manner, progress: Progress) -> N
         If the network is forbidden; the address refuses or is not there (404, 403: no retry);
         faults did not pass; the file is too large, has no known size or does not fit the disk;
         or a redirect leads elsewhere. What has come stays in `part` only after faults that pass.
+        UnreachableError if the host does not answer.
     """
     require_network(manner, remote.url)
     with _session() as session:
@@ -259,7 +270,8 @@ def _insist(ask: Callable, remote: Remote, part: Path | None, manner: Manner):
                     if fault.wait
                     else ""
                 )
-                raise StudyError(
+                kind = StudyError if fault.answered else UnreachableError
+                raise kind(
                     f"{remote.url} could not be fetched in {tries} "
                     f"{'try' if tries == 1 else 'tries'} ({fault}{later}).{kept} "
                     "Try again later, or, if this machine has no network, on one that has: "
@@ -267,7 +279,8 @@ def _insist(ask: Callable, remote: Remote, part: Path | None, manner: Manner):
                 ) from fault
             wait = max(fault.wait, manner.backoff_s * 2 ** (tries - 1))
             say(f"{remote.url}: {fault}; again in {wait:.1f} s")
-            time.sleep(wait)
+            if manner.stopping.wait(wait):
+                raise Stopped from fault
 
 
 def _go_on(
@@ -347,6 +360,8 @@ def _chunks(response: "requests.Response", manner: Manner, most: int):
                 "has changed, or the address is wrong; look at its row in the registry."
             )
         yield chunk
+        if manner.stopping.is_set():
+            raise Stopped
         if (passed := time.monotonic() - began) > manner.timeout_s:
             if window < LEAST_RATE * passed:
                 raise Passing(f"{window} bytes came in {passed:.0f} s")
@@ -384,7 +399,7 @@ def _open(
                 "clock and the certificates of this machine."
             ) from error
         except RequestException as error:
-            raise Passing(f"no answer: {_plain(error)}") from error
+            raise Passing(f"no answer: {_plain(error)}", answered=False) from error
         except ValueError as error:  # where a redirect leads to is looked at early
             raise StudyError(f"{url} leads to what is no address: {error}.") from error
         if response.status_code not in REDIRECTS:
