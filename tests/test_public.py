@@ -739,6 +739,43 @@ def test_a_study_says_what_it_takes_and_what_is_missing(
     assert bold.is_file()  # the others were, all the same
 
 
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda body: body[:-9], "bytes, not the"),
+        (lambda body: body[:-1] + b"x", "whose sha256 is"),
+    ],
+)
+def test_a_file_that_is_there_and_is_another_is_named_and_kept(
+    bucket, server, tmp_path, monkeypatch, damage, fault
+):
+    monkeypatch.chdir(ROOT)
+    config = spec.resolve(study_of(bucket, tmp_path, server))
+    public.fetch_study(config, "snakemake fetch")
+    path = tmp_path / "data/pet/mor.nii.gz"
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    (tmp_path / "data/ds000001/participants.tsv").unlink()
+    text = refusal(public.fetch_study, config, "snakemake fetch")
+    assert f"{path} is there, but is a file " in text
+    assert fault in text
+    # it may be someone's own; what is missing comes all the same
+    assert path.read_bytes() == damage(good)
+    assert (tmp_path / "data/ds000001/participants.tsv").is_file()
+    path.unlink()
+    public.fetch_study(config, "snakemake fetch")
+    assert path.read_bytes() == good
+
+
+def test_a_cache_that_cannot_be_made_is_said(bucket, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
+    config["fetch"]["cache"] = str(tmp_path / "cache/below")
+    text = refusal(public.fetch_study, spec.resolve(config), "snakemake fetch")
+    assert f"{tmp_path / 'cache/below'} cannot be written (Not a directory)" in text
+
+
 def test_without_a_network_each_host_is_tried_once(
     bucket, server, tmp_path, monkeypatch
 ):

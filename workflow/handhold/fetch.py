@@ -22,7 +22,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from handhold.errors import StudyError
 from handhold.images import require_whole
-from handhold.io import MISSING, read_json, replacing, write_json
+from handhold.io import MISSING, checksum, read_json, replacing, write_json
 from handhold.transfer import Manner, Progress, Remote, forget, receive, say
 
 IMAGES = (".nii", ".nii.gz")
@@ -149,7 +149,7 @@ def fetch_file(item: Item, cache: Path, *, manner: Manner) -> Path:
             _extract(item, path, cache, manner)
         else:
             download(item, path, cache / "partial", manner)
-        write_json({"url": item.url, "sha256": digest(path, "sha256")}, record)
+        write_json({"url": item.url, "sha256": checksum(path)}, record)
     return path
 
 
@@ -193,31 +193,30 @@ def verify(path: Path, item: Item) -> None:
         If size or checksum differ; it is a web page; or a NIfTI file's header, length or
         compression is not whole.
     """
-    size = path.stat().st_size
-    if item.n_bytes not in (None, size):
-        raise StudyError(
-            f"{item.url} gave {size} bytes, not the {item.n_bytes} registered."
-        )
     _refuse_page(path, item)
-    if item.checksum:
-        algorithm, _, wanted = item.checksum.partition(":")
-        found = digest(path, algorithm)
-        if found != wanted.lower():
-            raise StudyError(
-                f"{item.url} gave a file whose {algorithm} is {found}, not {wanted}: it was "
-                "changed at its source or on the way. It was not kept. If the source has a new "
-                "version, look at what changed, then correct the registry's row."
-            )
+    if fault := difference(path, item):
+        raise StudyError(
+            f"{item.url} gave a file {fault}: it was changed at its source or on the way. It was "
+            "not kept. If the source has a new version, look at what changed, then correct the "
+            "registry's row."
+        )
     if item.kind == "nifti":
         require_whole(path, item.url)
     elif item.kind == "archive":
         _require_archive(path, item)
 
 
-def digest(path: Path, algorithm: str) -> str:
-    """Return the checksum of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+def difference(path: Path, item: Item) -> str | None:
+    """Say in which size or checksum a file is not the registered one."""
+    size = path.stat().st_size
+    if item.n_bytes not in (None, size):
+        return f"{size} bytes, not the {item.n_bytes} registered"
+    if item.checksum:
+        algorithm, _, wanted = item.checksum.partition(":")
+        found = checksum(path, algorithm)
+        if found != wanted.lower():
+            return f"whose {algorithm} is {found}, not {wanted}"
+    return None
 
 
 def place(source: Path, target: Path) -> None:
@@ -319,7 +318,7 @@ def _is_whole(path: Path, record: Path, item: Item) -> bool:
             algorithm, wanted = "sha256", read_json(record)["sha256"]
         except (OSError, ValueError, KeyError):
             return False
-    return digest(path, algorithm) == wanted.lower()
+    return checksum(path, algorithm) == wanted.lower()
 
 
 def _refuse_page(path: Path, item: Item) -> None:

@@ -18,6 +18,7 @@ from handhold.errors import StudyError
 from handhold.fetch import (
     Item,
     cache_folder,
+    difference,
     fetch_file,
     item_of,
     manner_of,
@@ -147,11 +148,12 @@ def fetch_study(config: dict, command: str) -> None:
     Raises
     ------
     StudyError
-        If the network is forbidden and something is missing, or files could not be fetched: with
-        all of them, after the others were.
+        If the network is forbidden and something is missing; or files could not be fetched, or
+        are there and not as registered: with all of them, after the others were fetched.
     """
     manner = manner_of(config["fetch"], command)
     taken = plan(config)
+    faults = _unlike(taken)
     missing = taken.missing()
     if missing:
         require_network(manner, f"{len(missing)} files or folders ({missing[0]}, ...)")
@@ -161,11 +163,22 @@ def fetch_study(config: dict, command: str) -> None:
         for tree in taken.trees
         if tree.missing()
     ]
-    if faults := _try_all(wants):
+    if faults := faults + _try_all(wants):
         raise StudyError(
             "not all could be fetched:\n" + "\n".join(f"  - {f}" for f in faults)
         )
     say("everything that the study takes from public sources is here")
+
+
+def _unlike(taken: Plan) -> list[str]:
+    """List files that are where they belong, and are not the registered ones."""
+    return [
+        f"{wanted.path} is there, but is a file {fault} ({wanted.what}). Remove it to have the "
+        "registered one fetched, or give your file a row of its own (receptors.table, "
+        "regions.atlases)."
+        for wanted in taken.files
+        if wanted.path.is_file() and (fault := difference(wanted.path, wanted.item))
+    ]
 
 
 def _try_all(wants: list[tuple[str, Callable[[], None]]]) -> list[str]:
