@@ -102,6 +102,14 @@ def test_offline_asks_nobody_and_names_the_command(server, cache):
     assert fetch_file(item(server), cache, manner=offline) == path
 
 
+def test_a_size_that_is_not_registered_is_told_before_it_comes(server, cache, capsys):
+    server.routes["/map"] = whole(BODY)
+    fetch_file(item(server), cache, manner=QUICK)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "fetch: map.bin: 300.0 kB"
+    assert last.startswith("fetch: map.bin: 300.0 kB of 300.0 kB (100%), ")
+
+
 def test_progress_tells_bytes_and_rate(server, cache, capsys, monkeypatch):
     monkeypatch.setattr(transfer, "REPORT_EVERY_S", 0)
     server.routes["/map"] = whole(BODY)
@@ -648,14 +656,50 @@ def test_nothing_leads_from_https_down_to_http():
             transfer._require_allowed(bad, first, allowed)
 
 
-def test_an_archive_may_lead_to_its_own_store():
-    remote = transfer.Remote("https://files.osf.io/v1/resources/4mw3a/x")
-    allowed = transfer._allowed(remote)
-    store = "https://storage.googleapis.com/bucket/object"
-    transfer._require_allowed(store, remote.url, allowed)
+OSF = "v1/resources/4mw3a/providers/osfstorage/6196ca9a1088a703e9bce6b5"
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        # as maintainers, and clients that follow them step by step, write them down
+        (
+            f"https://files.osf.io/{OSF}",
+            "https://storage.googleapis.com/cos-osf-prod-files-us-east1/0?Expires=1",
+        ),
+        (
+            "https://osf.io/w8zq2/download",
+            "https://osf.io/download/w8zq2/",
+            f"https://files.de-1.osf.io/{OSF}?action=download&direct&version=1",
+            "https://storage.googleapis.com/cos-osf-prod-files-de-1/0?Expires=1",
+        ),
+        (
+            "https://github.com/a/b/raw/main/x.nii",
+            "https://media.githubusercontent.com/media/a/b/main/x.nii",
+        ),
+        (
+            "https://ndownloader.figshare.com/files/5534024",
+            "https://s3-eu-west-1.amazonaws.com/pfigshare-u-files/5534024/x.nii",
+        ),
+    ],
+)
+def test_an_archive_may_lead_to_its_own_store(chain):
+    allowed = transfer._allowed(transfer.Remote(chain[0]))
+    for step in chain:
+        transfer._require_allowed(step, chain[0], allowed)
     other = transfer._allowed(transfer.Remote("https://example.org/x"))
-    with pytest.raises(StudyError, match=r"storage\.googleapis\.com"):
-        transfer._require_allowed(store, "https://example.org/x", other)
+    with pytest.raises(StudyError, match="leads to"):
+        transfer._require_allowed(chain[-1], "https://example.org/x", other)
+
+
+def test_a_proxy_of_the_environment_is_asked(server, cache, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url(""))
+    address = "http://example.org/map"
+    server.routes[address] = whole(BODY)  # a proxy is asked for whole addresses
+    asked = Item("map.bin", address, checksum=sha(BODY))
+    assert fetch_file(asked, cache, manner=QUICK).read_bytes() == BODY
 
 
 def test_a_circle_of_redirects_ends(server, cache):
@@ -697,8 +741,16 @@ def test_a_body_longer_than_it_should_be_is_cut(server, cache):
     text = refusal(item(server, n_bytes=1000), cache)
     assert "sends more than the 1000 bytes" in text
     assert not list(cache.glob("files/*/*"))
-    text = refusal(item(server), cache)
+    text = refusal(item(server, checksum=None), cache)
     assert "does not say how large the file is" in text
+    # a checksum tells as well, and some servers never say
+    assert fetch_file(item(server), cache, manner=QUICK).read_bytes() == BODY
+    small = Manner(max_bytes=len(BODY) - 1)
+    text = refusal(item(server, b"other"), cache, manner=small)
+    assert "sends more than the 299999 bytes" in text
+    other = item(server, b"another")
+    assert "was changed at its source or on the way" in refusal(other, cache)
+    shutil.rmtree(cache)
     exact = item(server, n_bytes=len(BODY))
     assert fetch_file(exact, cache, manner=QUICK).read_bytes() == BODY
 

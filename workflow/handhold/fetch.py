@@ -167,7 +167,8 @@ def download(
     own = progress or Progress(item.name, item.n_bytes)
     part = _part(item, partial)
     gzipped = item.suffix.endswith("gz")
-    remote = Remote(item.url, item.allowed_hosts, item.n_bytes, gzipped)
+    checked = item.checksum is not None
+    remote = Remote(item.url, item.allowed_hosts, item.n_bytes, gzipped, checked)
     while True:
         resumed = part.is_file()
         receive(remote, part, manner, own)

@@ -32,15 +32,22 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A chain of more is a circle.
 MAX_REDIRECTS = 5
-# Where public archives keep the bytes that they serve by redirect.
-OSF = ("files.osf.io", "files.us.osf.io", "files.de-1.osf.io", "storage.googleapis.com")
+# Where public archives keep the bytes that they serve by redirect: OSF by way of the region that a
+# project is stored in.
+OSF = (
+    *("osf.io", "files.osf.io", "files.us.osf.io", "files.de-1.osf.io"),
+    *("files.ca-1.osf.io", "files.au-1.osf.io", "storage.googleapis.com"),
+)
+FIGSHARE = ("figshare.com", "ndownloader.figshare.com", "s3-eu-west-1.amazonaws.com")
+GITHUB = (
+    *("raw.githubusercontent.com", "media.githubusercontent.com"),
+    *("objects.githubusercontent.com", "release-assets.githubusercontent.com"),
+    "codeload.github.com",
+)
 STORES = {
-    "files.osf.io": OSF,
-    "osf.io": OSF,
-    "github.com": (
-        *("raw.githubusercontent.com", "codeload.github.com"),
-        *("objects.githubusercontent.com", "release-assets.githubusercontent.com"),
-    ),
+    **dict.fromkeys(OSF[:-1], OSF),
+    **dict.fromkeys(FIGSHARE[:-1], FIGSHARE),
+    "github.com": GITHUB,
 }
 PORTS = {"https": 443, "http": 80}
 CHUNK = 1 << 18
@@ -80,13 +87,15 @@ class Remote:
     """Where bytes come from.
 
     `hosts` that `url` may redirect to beside its own; size, if known; `gzipped`, whether the file
-    itself is gzip, which some servers declare as an encoding of the way.
+    itself is gzip, which some servers declare as an encoding of the way; `checked`, whether a
+    checksum will tell if the file is whole, so that its size need not be known.
     """
 
     url: str
     hosts: tuple[str, ...] = ()
     n_bytes: int | None = None
     gzipped: bool = False
+    checked: bool = False
 
 
 class UnreachableError(StudyError):
@@ -112,6 +121,12 @@ class Progress:
         self.name, self.total, self.done = name, total, 0
         self._brought, self._began, self._said = 0, time.monotonic(), time.monotonic()
         self._lock = threading.Lock()
+
+    def expect(self, n_bytes: int | None) -> None:
+        """Tell a size that was not known before it came."""
+        if n_bytes is not None and self.total is None:
+            self.total = n_bytes
+            say(f"{self.name}: {size(n_bytes)}")
 
     def add(self, n_bytes: int, *, brought: bool = True) -> None:
         """Count bytes; those that were there already are not `brought`."""
@@ -310,6 +325,7 @@ def _go_on(
         if not start:
             forget(part)
             _write_note(part, remote, response.headers, total)
+        progress.expect(total)
         progress.add(start, brought=False)
         try:
             _append(response, part, total, manner, progress)
@@ -321,11 +337,11 @@ def _go_on(
 def _append(
     response: "requests.Response",
     part: Path,
-    total: int,
+    total: int | None,
     manner: Manner,
     progress: Progress,
 ) -> None:
-    missing = total - _length(part)
+    missing = manner.max_bytes if total is None else total - _length(part)
     try:
         with part.open("ab") as file:
             for chunk in _chunks(response, manner, missing):
@@ -337,7 +353,7 @@ def _append(
             f"{response.url} cannot be written below {part.parent} ({error.strerror}), and what "
             "had come was removed. Make room, or name another folder (data_root, fetch.cache)."
         ) from error
-    if _length(part) < total:
+    if total is not None and _length(part) < total:
         raise Passing(f"the connection ended after {_length(part)} of {total} bytes")
 
 
@@ -520,11 +536,13 @@ def _total(response: "requests.Response") -> int | None:
 def _require_size(
     total: int | None, remote: Remote, part: Path, manner: Manner, start: int
 ) -> None:
+    if total is None and remote.checked:
+        return
     if total is None:
         raise StudyError(
             f"{remote.url}: the server does not say how large the file is, and neither does the "
             "registry, so that a whole file cannot be told from a part. Give its size in the "
-            "column bytes."
+            "column bytes, or its checksum."
         )
     if remote.n_bytes not in (None, total):
         raise StudyError(
@@ -563,7 +581,7 @@ def _note(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _write_note(part: Path, remote: Remote, headers: dict, total: int) -> None:
+def _write_note(part: Path, remote: Remote, headers: dict, total: int | None) -> None:
     etag, changed = headers.get("ETag"), headers.get("Last-Modified")
     # a weak ETag does not promise the same bytes
     strong = etag if etag and not etag.startswith("W/") else changed
@@ -586,7 +604,7 @@ def _known(part: Path, remote: Remote) -> dict | None:
         return None
     length = part.is_file() and not part.is_symlink() and _length(part)
     fits = note.get("url") == remote.url and note.get("validator") and length
-    return note if fits and length <= note.get("total", 0) else None
+    return note if fits and length <= (note.get("total") or 0) else None
 
 
 def _length(part: Path | None) -> int:
