@@ -45,6 +45,29 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def internet(monkeypatch):
+    """Have a local server stand for every host; its routes begin with the host's name."""
+    from requests.adapters import HTTPAdapter
+
+    plain = transfer._session
+
+    def stand_in(server):
+        class Wires(HTTPAdapter):
+            def send(self, request, **options):
+                request.url = server.url(request.url.replace("https:/", ""))
+                return super().send(request, **options)
+
+        def session():
+            made = plain()
+            made.mount("https://", Wires())
+            return made
+
+        monkeypatch.setattr(transfer, "_session", session)
+
+    return stand_in
+
+
 def sha(body):
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
@@ -710,7 +733,88 @@ def test_a_circle_of_redirects_ends(server, cache):
 
 def test_a_redirect_to_nowhere_names_the_region(server, cache):
     server.routes["/map"] = status(301, x_amz_bucket_region="eu-west-1")
-    assert "s3.eu-west-1.amazonaws.com" in refusal(item(server), cache)
+    assert "the bucket is in the region eu-west-1" in refusal(item(server), cache)
+
+
+S3 = "https://s3.amazonaws.com/openneuro-derivatives/fmriprep/x"
+
+
+@pytest.mark.parametrize("known_to", ["the bucket", "nobody"])
+def test_a_bucket_is_followed_to_its_region(server, cache, internet, known_to):
+    """As S3 answers where the address has the bucket in its path: 301, and no Location."""
+    internet(server)
+    here = "/s3.amazonaws.com/openneuro-derivatives/fmriprep/x"
+    region = "us-west-2" if known_to == "the bucket" else "x.example.org/"
+    server.routes[here] = status(301, x_amz_bucket_region=region)
+    server.routes[here.replace("s3", "s3.us-west-2")] = whole(BODY)
+    asked = Item("map.bin", S3, checksum=sha(BODY))
+    if known_to == "nobody":
+        assert "does not say where" in refusal(asked, cache)
+        assert len(server.requests) == 1
+    else:
+        assert fetch_file(asked, cache, manner=QUICK).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("location", ["", "?own=1", None])
+def test_a_listing_is_asked_for_whole_in_the_region(server, internet, location):
+    internet(server)
+    there = "s3.us-west-2.amazonaws.com/openneuro-derivatives"
+    known = {"x_amz_bucket_region": "us-west-2"}
+    if location is not None:
+        known["Location"] = f"https://{there}{location}"
+    asked = []
+
+    def listing(reply, _):
+        asked.append(reply.query)
+        whole(b"<x/>")(reply, _)
+
+    server.routes["/s3.amazonaws.com/openneuro-derivatives"] = status(301, **known)
+    server.routes[f"/{there}"] = listing
+    bucket = transfer.Remote("https://s3.amazonaws.com/openneuro-derivatives")
+    assert transfer.read(bucket, QUICK, 99, prefix="a b/") == b"<x/>"
+    assert asked == ["own=1" if location else "prefix=a+b%2F"]
+
+
+@pytest.mark.parametrize(
+    ("to", "safe"),
+    [
+        ("https://openneuro-derivatives.s3.us-west-2.amazonaws.com/fmriprep/x", True),
+        ("https://openneuro-derivatives.s3-us-west-2.amazonaws.com/fmriprep/x", True),
+        ("https://openneuro-derivatives.s3.amazonaws.com/fmriprep/x", True),
+        ("https://s3.us-west-2.amazonaws.com/openneuro-derivatives/fmriprep/x", True),
+        ("http://openneuro-derivatives.s3.us-west-2.amazonaws.com/x", False),
+        ("https://other.s3.us-west-2.amazonaws.com/openneuro-derivatives/x", False),
+        ("https://s3.us-west-2.amazonaws.com/other/openneuro-derivatives/x", False),
+        ("https://openneuro-derivatives.s3.amazonaws.com.example.org/x", False),
+        ("https://openneuro-derivatives.ec2.us-west-2.amazonaws.com/x", False),
+        ("https://s3.us-west-2.amazonaws.com", False),
+    ],
+)
+def test_a_bucket_has_several_addresses_and_leads_to_no_other_bucket(to, safe):
+    allowed = transfer._allowed(transfer.Remote(S3))
+    if safe:
+        transfer._require_allowed(to, S3, allowed)
+    else:
+        with pytest.raises(StudyError, match="leads to"):
+            transfer._require_allowed(to, S3, allowed)
+
+
+def test_a_file_of_osf_comes_by_its_whole_chain(server, cache, internet):
+    internet(server)
+    chain = [
+        "https://osf.io/w8zq2/download",
+        f"https://files.ca-1.osf.io/{OSF}",
+        "https://storage.googleapis.com/cos-osf-prod-files-ca-1/0",
+    ]
+    routes = [step.replace("https:/", "") for step in chain]
+    for here, there in zip(routes, chain[1:], strict=False):
+        server.routes[here] = redirect(there)
+    server.routes[routes[-1]] = breaking(BODY, 100_000, "close")
+    asked = Item("map.bin", chain[0], checksum=sha(BODY))
+    assert fetch_file(asked, cache, manner=QUICK).read_bytes() == BODY
+    # what was signed for the first try may be no good for the second
+    assert [server.count(route) for route in routes] == [2, 2, 2]
+    assert "Range" in server.requests[-1][1]
 
 
 # --- Room -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ against the servers of tests/servers.py:
 
 import email.utils
 import json
+import re
 import shutil
 import sys
 import threading
@@ -49,6 +50,9 @@ STORES = {
     **dict.fromkeys(FIGSHARE[:-1], FIGSHARE),
     "github.com": GITHUB,
 }
+# Amazon's S3: of a bucket, of a region, of both or of neither (then the bucket is in the path).
+S3 = re.compile(r"(?:([a-z0-9][a-z0-9.-]+)\.)?s3(?:[.-]([a-z0-9-]+))?\.amazonaws\.com")
+REGION = re.compile("[a-z]+(-[a-z]+)+-[0-9]+")
 PORTS = {"https": 443, "http": 80}
 CHUNK = 1 << 18
 # Slower than this over a whole fetch.timeout_s is a connection that has died.
@@ -421,10 +425,11 @@ def _open(
         if response.status_code not in REDIRECTS:
             break
         response.close()
-        if "Location" not in response.headers:
-            _refuse_region(response, remote)
-        # the address that a redirect gives is whole
-        url, query = urljoin(url, response.headers["Location"]), None
+        if "Location" in response.headers:
+            url = urljoin(url, response.headers["Location"])
+            query = None if "?" in url else query
+        else:
+            url = _in_region(response, url)
     else:
         raise StudyError(f"{remote.url} redirects more than {MAX_REDIRECTS} times.")
     if response.status_code in (200, 206, 416):
@@ -463,17 +468,24 @@ def _refuse_status(response: "requests.Response", remote: Remote) -> None:
     )
 
 
-def _refuse_region(response: "requests.Response", remote: Remote) -> None:
-    region = response.headers.get("x-amz-bucket-region")
-    raise StudyError(
-        f"{remote.url} leads elsewhere (status {response.status_code}) and does not say where"
-        + (
-            f": the bucket is in the region {region}, s3.{region}.amazonaws.com."
-            if region
-            else "."
+def _in_region(response: "requests.Response", url: str) -> str:
+    """Return the address in the region of its bucket: S3 tells the region, and not the address."""
+    region = response.headers.get("x-amz-bucket-region", "")
+    parts = urlsplit(url)
+    place = S3.fullmatch(parts.netloc)
+    if not (place and not place[1] and REGION.fullmatch(region)):
+        raise StudyError(
+            f"{url} leads elsewhere (status {response.status_code}) and does not say where"
+            + (f": the bucket is in the region {region}" if region else "")
+            + ". Correct the address."
         )
-        + " Correct the address."
-    )
+    return parts._replace(netloc=f"s3.{region}.amazonaws.com").geturl()
+
+
+def _bucket(url: SplitResult) -> str | None:
+    """Return the bucket of an address of Amazon's S3."""
+    place = S3.fullmatch(url.netloc)
+    return (place[1] or url.path.split("/")[1:2][0]) if place and url.path else None
 
 
 def _allowed(remote: Remote) -> set[tuple[str, int]]:
@@ -503,7 +515,10 @@ def _require_allowed(url: str, first: str, allowed: set[tuple[str, int]]) -> Non
         # a plain address was chosen by whoever wrote it; nothing leads from https down to it
         parts.scheme == "http" == urlsplit(first).scheme
     )
-    if not safe or place not in allowed:
+    own = _bucket(urlsplit(first))
+    # the same bucket, by another of its addresses
+    moved = parts.scheme == "https" and own and _bucket(parts) == own
+    if not safe or not (place in allowed or moved):
         named = ", ".join(sorted({host for host, _ in allowed}))
         raise StudyError(
             f"{first} leads to {parts.scheme}://{parts.netloc}, where nothing is fetched from "
