@@ -953,6 +953,16 @@ def test_a_cache_that_may_only_be_read_is_used(server, cache, monkeypatch):
     assert fetch_file(item(server), cache, manner=QUICK) == path
 
 
+def test_who_shares_the_cache_may_hold_its_locks(server, cache):
+    before = os.umask(0o077)
+    try:
+        refusal(item(server), cache)
+    finally:
+        os.umask(before)
+    (lock,) = cache.glob("locks/*.lock")
+    assert lock.stat().st_mode & 0o777 == 0o666
+
+
 def test_the_section_fetch_says_how():
     keys = ("offline", "retries", "timeout_s", "max_download_gb", "connections")
     section = dict(zip(keys, (True, 1, 2.0, 0.5, 3), strict=True))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -459,6 +460,30 @@ def test_ctrl_c_ends_a_fetch_at_once_and_keeps_what_came(server, tmp_path):
     assert any(part.stat().st_size >= 100_000 for part in parts.glob("*.tsv"))
     assert sum(server.count(f"/b/{key}") for key in keys) == 2
     assert not [name for name in fetched(tree) if name.endswith("events.tsv")]
+
+
+def test_a_folder_may_have_any_name_and_be_a_link(bucket, tmp_path):
+    (tmp_path / "große Daten (2)").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "große Daten (2)")
+    tree = raw_tree(bucket, tmp_path / "link" / "ds 1")
+    fetch_tree(tree, QUICK)
+    assert fetched(tree) == ROOT_FILES | EVENT_FILES
+    assert tree.missing() == []
+
+
+def test_two_fetches_of_a_folder_bring_each_file_once(server, tmp_path):
+    tree, keys = served_tree(server, tmp_path, 12, len(EVENTS))
+    for key in keys:
+        slow = whole(EVENTS.encode())
+        server.routes[f"/b/{key}"] = lambda reply, n, slow=slow: (
+            time.sleep(0.05),
+            slow(reply, n),
+        )
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(fetch_tree, tree, QUICK) for _ in range(3)]:
+            done.result()
+    assert {server.count(f"/b/{key}") for key in keys} == {1}
+    assert len(fetched(tree)) == 13
 
 
 # --- Listings that no honest server gives -----------------------------------------------------

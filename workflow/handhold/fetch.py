@@ -251,7 +251,8 @@ def locked(name: Path, what: str) -> Iterator[None]:
 
     with writing(name):
         name.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{name}.lock")
+    # whoever shares the folder may hold it, whatever this user's umask
+    lock = FileLock(f"{name}.lock", mode=0o666)
     while True:
         try:
             lock.acquire(timeout=PATIENCE_S)

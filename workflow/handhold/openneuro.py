@@ -1,9 +1,12 @@
 """Datasets of OpenNeuro: listed, chosen from, and fetched into the folder where a study reads them.
 
-Its buckets on S3 are public, and a listing (ListObjectsV2) is one GET with an answer in XML: the
-S3 clients (boto3, s3fs, obstore) bring five to twenty packages to sign requests that need no
-signature. Beside the files, `.fetched/listing.json` keeps what there was to fetch, so that later
-runs, without a network, know what is missing.
+Its buckets on S3 are public, and a listing (ListObjectsV2) is one GET with an answer in XML. Of
+clients, boto3 brings 7 packages and s3fs 20. obstore 0.12 brings 2 and was tried: it takes a login
+page for an empty folder, reads a listing that goes in a circle for ever, and follows no bucket to
+its region; files would come by handhold.transfer all the same.
+
+Beside the files, `.fetched/listing.json` keeps what there was to fetch, so that later runs,
+without a network, know what is missing.
 """
 
 import json
