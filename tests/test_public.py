@@ -191,6 +191,9 @@ def refusal(function, *arguments):
 def test_only_what_the_analysis_reads_comes(bucket, tmp_path):
     tree = raw_tree(bucket, tmp_path / "ds")
     assert tree.missing() == [str(tmp_path / "ds")]
+    old = tmp_path / "ds/.fetched/partial/of a file that has changed.nii.gz"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"begun")
     fetch_tree(tree, QUICK)
     assert fetched(tree) == ROOT_FILES | EVENT_FILES
     for name in fetched(tree):

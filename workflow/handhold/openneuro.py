@@ -11,6 +11,7 @@ without a network, know what is missing.
 
 import json
 import re
+import shutil
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -360,6 +361,7 @@ def _require_inside(tree: Tree, entries: list[Entry]) -> None:
 
 def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> None:
     progress = Progress(tree.prefix.strip("/"), total)
+    partial = tree.folder / LISTING.parent / "partial"
     lost = threading.Event()
 
     def fetch(entry: Entry) -> str | None:
@@ -373,7 +375,6 @@ def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> 
                 checksum=f"md5:{entry.etag}" if single else None,
                 n_bytes=entry.n_bytes,
             )
-            partial = tree.folder / LISTING.parent / "partial"
             download(item, tree.folder / entry.path, partial, manner, progress)
         except StudyError as error:
             if isinstance(error, UnreachableError):
@@ -395,6 +396,8 @@ def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> 
         faults,
         f"{len(faults)} of {len(entries)} files of {tree.address} were not fetched",
     )
+    # begun once, of files that have changed since or are wanted no more
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remote(tree: Tree, entry: Entry) -> Remote:
