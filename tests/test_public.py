@@ -795,6 +795,19 @@ def test_a_file_that_is_there_and_is_another_is_named_and_kept(
     assert path.read_bytes() == good
 
 
+def test_ctrl_c_is_told_in_a_sentence(bucket, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(public, "fetch_file", stop)
+    text = refusal(public.fetch_study, spec.resolve(config), "snakemake fetch ME")
+    assert text.startswith("stopped. What came is kept")
+    assert text.endswith("snakemake fetch ME")
+
+
 def test_a_cache_that_cannot_be_made_is_said(bucket, server, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = study_of(bucket, tmp_path, server)

@@ -149,7 +149,8 @@ def fetch_study(config: dict, command: str) -> None:
     ------
     StudyError
         If the network is forbidden and something is missing; or files could not be fetched, or
-        are there and not as registered: with all of them, after the others were fetched.
+        are there and not as registered: with all of them, after the others were fetched; or if
+        the user stops it.
     """
     manner = manner_of(config["fetch"], command)
     taken = plan(config)
@@ -163,7 +164,13 @@ def fetch_study(config: dict, command: str) -> None:
         for tree in taken.trees
         if tree.missing()
     ]
-    if faults := faults + _try_all(wants):
+    try:
+        faults += _try_all(wants)
+    except KeyboardInterrupt:
+        raise StudyError(
+            f"stopped. What came is kept, and gone on from by the same command: {command}"
+        ) from None
+    if faults:
         raise StudyError(
             "not all could be fetched:\n" + "\n".join(f"  - {f}" for f in faults)
         )
