@@ -953,6 +953,13 @@ def test_a_cache_that_may_only_be_read_is_used(server, cache, monkeypatch):
     assert fetch_file(item(server), cache, manner=QUICK) == path
 
 
+def test_a_record_that_cannot_be_written_is_said(server, cache):
+    server.routes["/map"] = whole(BODY)
+    asked = item(server)
+    (cache / "files" / asked.key / "record.json").mkdir(parents=True)
+    assert "record.json cannot be written (Is a directory)" in refusal(asked, cache)
+
+
 def test_who_shares_the_cache_may_hold_its_locks(server, cache):
     before = os.umask(0o077)
     try:

@@ -474,6 +474,12 @@ def test_a_folder_may_have_any_name_and_be_a_link(bucket, tmp_path):
     assert tree.missing() == []
 
 
+def test_a_listing_that_cannot_be_written_is_said(bucket, tmp_path):
+    (tmp_path / ".fetched/listing.json").mkdir(parents=True)
+    text = refusal(fetch_tree, raw_tree(bucket, tmp_path), QUICK)
+    assert "listing.json cannot be written (Is a directory)" in text
+
+
 def test_two_fetches_of_a_folder_bring_each_file_once(server, tmp_path):
     tree, keys = served_tree(server, tmp_path, 12, len(EVENTS))
     for key in keys:

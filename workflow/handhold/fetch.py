@@ -149,7 +149,8 @@ def fetch_file(item: Item, cache: Path, *, manner: Manner) -> Path:
             _extract(item, path, cache, manner)
         else:
             download(item, path, cache / "partial", manner)
-        write_json({"url": item.url, "sha256": checksum(path)}, record)
+        with writing(record):
+            write_json({"url": item.url, "sha256": checksum(path)}, record)
     return path
 
 

@@ -166,9 +166,9 @@ def fetch_tree(tree: Tree, manner: Manner) -> None:
         say(f"{len(absent)} of {len(chosen)} files, {size(total)}, into {tree.folder}")
         require_room(total, tree.folder, f"What is missing of {tree.address}", manner)
         # before any file: from here on, what is missing is known
-        write_json(
-            {"address": tree.address, **facts, "files": entries}, tree.folder / LISTING
-        )
+        known = {"address": tree.address, **facts, "files": entries}
+        with writing(tree.folder / LISTING):
+            write_json(known, tree.folder / LISTING)
         _fetch_all(tree, absent, total, manner)
 
 
