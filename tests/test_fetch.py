@@ -541,7 +541,7 @@ def test_a_whole_image_is_taken(server, cache, name, padding):
 @pytest.mark.parametrize("name", ["a.zip", "a.tgz"])
 def test_an_archive_that_is_none_is_refused(server, cache, name):
     server.routes["/map"] = whole(BODY)
-    assert "gave no archive" in refusal(item(server, name=name), cache)
+    assert "gave no whole archive" in refusal(item(server, name=name), cache)
 
 
 def archive(kind, *members):
@@ -630,6 +630,29 @@ def test_the_harvard_oxford_atlas_is_what_nilearn_brings(server, cache, monkeypa
     named = [name.replace("_", " ") for name in atlases.read_label_names(read).values()]
     assert named == theirs.labels[1:]  # without the background
     assert server.count("/HarvardOxford.tgz") == 2  # each once
+
+
+def spoil(body, at):
+    """Change one byte."""
+    return body[:at] + bytes([body[at] ^ 16]) + body[at + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tgz"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: body[: len(body) // 2],
+        lambda body: spoil(body, len(body) // 2),
+        lambda body: spoil(body, 3000),
+    ],
+)
+def test_an_archive_that_is_not_whole_is_not_kept(server, cache, kind, damage):
+    server.routes[f"/a.{kind}"] = whole(damage(archive(kind, "other.nii")))
+    asked = item(server, name="map.nii", path=f"/a.{kind}#in/map.nii", checksum=None)
+    assert "gave no whole archive" in refusal(asked, cache)
+    assert files_below(cache) == []
+    server.routes[f"/a.{kind}"] = whole(archive(kind, "other.nii"))
+    assert fetch_file(asked, cache, manner=QUICK).read_bytes() == image()
 
 
 # --- Where bytes may come from ----------------------------------------------------------------

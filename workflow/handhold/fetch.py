@@ -7,12 +7,14 @@ handhold.transfer) no checksum and unpack archives whole; that of NeuroVault ret
 where there is no network.
 """
 
+import gzip
 import hashlib
 import os
 import re
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -402,8 +404,29 @@ def _copy(source: BinaryIO, target: BinaryIO, most: int, item: Item) -> None:
 
 
 def _require_archive(path: Path, item: Item) -> None:
-    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
-        raise StudyError(f"{item.url} gave no archive (zip or tar). It was not kept.")
+    """Refuse what cannot be unpacked to its end: an archive is taken without a checksum."""
+    try:
+        fault = _archive_fault(path)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError) as e:
+        fault = str(e)
+    if fault:
+        raise StudyError(
+            f"{item.url} gave no whole archive (zip or tar; {fault}). It was not kept. Try again; "
+            "if it stays so, look at the address in the registry's row."
+        )
+
+
+def _archive_fault(path: Path) -> str | None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as opened:
+            corrupt = opened.testzip()
+        return f"its member {corrupt!r} is corrupt" if corrupt else None
+    with tarfile.open(path) as opened:
+        opened.getmembers()
+        packed = opened.fileobj
+        while isinstance(packed, gzip.GzipFile) and packed.read(1 << 20):
+            pass  # to the end, where its checksum is
+    return None
 
 
 # --- What an item may be ---------------------------------------------------------------------
