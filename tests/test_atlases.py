@@ -1,5 +1,8 @@
 """Rows of the registries become the regions that the atlas images hold."""
 
+import hashlib
+import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -231,6 +234,36 @@ def test_any_label_image_makes_regions(mine, labels):
     assert found["d", "b"].volume[0] == 8 * (labels == 2).sum()
     assert found["d", "twice"].volume[0] == found["d", "b"].volume[0]
     assert found["d", "ab"].names == ("ab",)
+
+
+@pytest.mark.parametrize("file", ["image", "labels"])
+def test_another_file_than_the_registered_is_refused(mine, file):
+    registered = {
+        "checksum": f"sha256:{hashlib.sha256(mine.image.read_bytes()).hexdigest()}",
+        "labels_checksum": f"md5:{hashlib.md5(mine.labels.read_bytes()).hexdigest()}",
+    }
+    mine = replace(mine, **registered)
+    build([row()], {"mine": mine})
+    atlases.parcels(mine)
+    path = getattr(mine, file)
+    # one byte that changes no label: a voxel's high byte, a name that is not asked for
+    content = bytearray(path.read_bytes())
+    content[-2 if file == "labels" else -1] ^= 1
+    path.write_bytes(content)
+    for build_it in (
+        lambda: build([row()], {"mine": mine}),
+        lambda: atlases.parcels(mine),
+    ):
+        said = message(build_it)
+        for part in ("atlas mine (regions.atlases)", str(path), "row of its own"):
+            assert part in said
+
+
+def test_the_registry_gives_the_checksums_of_both_files():
+    atlas = registry()["harvard_oxford"]
+    for checksum in (atlas.checksum, atlas.labels_checksum):
+        assert re.fullmatch("sha256:[0-9a-f]{64}", checksum)
+    assert registry()["pauli2017"].checksum == ""
 
 
 def test_rows_of_one_region_are_joined(mine, labels, tmp_path):

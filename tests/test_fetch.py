@@ -1,5 +1,6 @@
 """Public files against real servers on loopback: whole and verified, or a sentence and nothing."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import servers
 from isal import igzip
 from servers import after, breaking, dripping, files_below, status, whole
 
-from handhold import fetch, images, transfer
+from handhold import atlases, fetch, images, transfer
 from handhold.errors import StudyError
 from handhold.fetch import Item, fetch_file
 from handhold.transfer import Manner
@@ -41,6 +43,29 @@ def server():
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def internet(monkeypatch):
+    """Have a local server stand for every host; its routes begin with the host's name."""
+    from requests.adapters import HTTPAdapter
+
+    plain = transfer._session
+
+    def stand_in(server):
+        class Wires(HTTPAdapter):
+            def send(self, request, **options):
+                request.url = server.url(request.url.replace("https:/", ""))
+                return super().send(request, **options)
+
+        def session():
+            made = plain()
+            made.mount("https://", Wires())
+            return made
+
+        monkeypatch.setattr(transfer, "_session", session)
+
+    return stand_in
 
 
 def sha(body):
@@ -98,6 +123,14 @@ def test_offline_asks_nobody_and_names_the_command(server, cache):
     server.routes["/map"] = whole(BODY)
     path = fetch_file(item(server), cache, manner=QUICK)
     assert fetch_file(item(server), cache, manner=offline) == path
+
+
+def test_a_size_that_is_not_registered_is_told_before_it_comes(server, cache, capsys):
+    server.routes["/map"] = whole(BODY)
+    fetch_file(item(server), cache, manner=QUICK)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "fetch: map.bin: 300.0 kB"
+    assert last.startswith("fetch: map.bin: 300.0 kB of 300.0 kB (100%), ")
 
 
 def test_progress_tells_bytes_and_rate(server, cache, capsys, monkeypatch):
@@ -508,7 +541,7 @@ def test_a_whole_image_is_taken(server, cache, name, padding):
 @pytest.mark.parametrize("name", ["a.zip", "a.tgz"])
 def test_an_archive_that_is_none_is_refused(server, cache, name):
     server.routes["/map"] = whole(BODY)
-    assert "gave no archive" in refusal(item(server, name=name), cache)
+    assert "gave no whole archive" in refusal(item(server, name=name), cache)
 
 
 def archive(kind, *members):
@@ -545,6 +578,81 @@ def test_one_member_of_an_archive_is_a_file(server, cache, kind):
     assert "unpacks to more" in refusal(short, cache)
     assert files_below(cache) == before
     assert server.count(f"/a.{kind}") == 1
+
+
+def test_the_harvard_oxford_atlas_is_what_nilearn_brings(server, cache, monkeypatch):
+    """Out of an archive as nilearn unpacks it, but only the two files, and whole."""
+    from nilearn.datasets import atlas
+
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 99, (4, 5, 6, 2)).astype("u1")
+    folder = "./data/atlases"
+    files = {
+        f"{folder}/HarvardOxford/HarvardOxford-cortl-prob-2mm.nii.gz": gzip.compress(
+            nib.Nifti1Image(values, np.diag([2, 2, 2, 1])).to_bytes()
+        ),
+        f"{folder}/HarvardOxford-Cortical-Lateralized.xml": b"<atlas><data>"
+        b'<label index="0">Left Frontal Pole</label>'
+        b'<label index="1">Right Frontal Pole</label></data></atlas>',
+        f"{folder}/other.xml": b"<atlas/>",
+    }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as opened:
+        for name, body in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            opened.addfile(entry, io.BytesIO(body))
+    server.routes["/HarvardOxford.tgz"] = whole(made.getvalue())
+    fetch_files, address = atlas.fetch_files, server.url("/HarvardOxford.tgz")
+    monkeypatch.setattr(
+        atlas,
+        "fetch_files",
+        lambda folder, files, **options: fetch_files(
+            folder, [(file, address, how) for file, _, how in files], **options
+        ),
+    )
+    theirs = atlas.fetch_atlas_harvard_oxford(
+        "cortl-prob-2mm", data_dir=cache.parent / "nilearn", verbose=0
+    )
+    registry = pd.read_csv(ROOT / "atlases/atlases.tsv", sep="\t", index_col="name")
+    row = registry.loc["harvard_oxford_cortical"]
+    ours = [
+        fetch_file(
+            Item(Path(row[file]).name, f"{address}#{row[url].partition('#')[2]}"),
+            cache,
+            manner=QUICK,
+        )
+        for file, url in (("image", "url"), ("labels", "labels_url"))
+    ]
+    assert ours[0].read_bytes() == Path(theirs.filename).read_bytes()
+    known = atlases.read_atlases(ROOT / "atlases/atlases.tsv", "")
+    read = dataclasses.replace(known["harvard_oxford_cortical"], labels=ours[1])
+    named = [name.replace("_", " ") for name in atlases.read_label_names(read).values()]
+    assert named == theirs.labels[1:]  # without the background
+    assert server.count("/HarvardOxford.tgz") == 2  # each once
+
+
+def spoil(body, at):
+    """Change one byte."""
+    return body[:at] + bytes([body[at] ^ 16]) + body[at + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tgz"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: body[: len(body) // 2],
+        lambda body: spoil(body, len(body) // 2),
+        lambda body: spoil(body, 3000),
+    ],
+)
+def test_an_archive_that_is_not_whole_is_not_kept(server, cache, kind, damage):
+    server.routes[f"/a.{kind}"] = whole(damage(archive(kind, "other.nii")))
+    asked = item(server, name="map.nii", path=f"/a.{kind}#in/map.nii", checksum=None)
+    assert "gave no whole archive" in refusal(asked, cache)
+    assert files_below(cache) == []
+    server.routes[f"/a.{kind}"] = whole(archive(kind, "other.nii"))
+    assert fetch_file(asked, cache, manner=QUICK).read_bytes() == image()
 
 
 # --- Where bytes may come from ----------------------------------------------------------------
@@ -594,14 +702,50 @@ def test_nothing_leads_from_https_down_to_http():
             transfer._require_allowed(bad, first, allowed)
 
 
-def test_an_archive_may_lead_to_its_own_store():
-    remote = transfer.Remote("https://files.osf.io/v1/resources/4mw3a/x")
-    allowed = transfer._allowed(remote)
-    store = "https://storage.googleapis.com/bucket/object"
-    transfer._require_allowed(store, remote.url, allowed)
+OSF = "v1/resources/4mw3a/providers/osfstorage/6196ca9a1088a703e9bce6b5"
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        # as maintainers, and clients that follow them step by step, write them down
+        (
+            f"https://files.osf.io/{OSF}",
+            "https://storage.googleapis.com/cos-osf-prod-files-us-east1/0?Expires=1",
+        ),
+        (
+            "https://osf.io/w8zq2/download",
+            "https://osf.io/download/w8zq2/",
+            f"https://files.de-1.osf.io/{OSF}?action=download&direct&version=1",
+            "https://storage.googleapis.com/cos-osf-prod-files-de-1/0?Expires=1",
+        ),
+        (
+            "https://github.com/a/b/raw/main/x.nii",
+            "https://media.githubusercontent.com/media/a/b/main/x.nii",
+        ),
+        (
+            "https://ndownloader.figshare.com/files/5534024",
+            "https://s3-eu-west-1.amazonaws.com/pfigshare-u-files/5534024/x.nii",
+        ),
+    ],
+)
+def test_an_archive_may_lead_to_its_own_store(chain):
+    allowed = transfer._allowed(transfer.Remote(chain[0]))
+    for step in chain:
+        transfer._require_allowed(step, chain[0], allowed)
     other = transfer._allowed(transfer.Remote("https://example.org/x"))
-    with pytest.raises(StudyError, match=r"storage\.googleapis\.com"):
-        transfer._require_allowed(store, "https://example.org/x", other)
+    with pytest.raises(StudyError, match="leads to"):
+        transfer._require_allowed(chain[-1], "https://example.org/x", other)
+
+
+def test_a_proxy_of_the_environment_is_asked(server, cache, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url(""))
+    address = "http://example.org/map"
+    server.routes[address] = whole(BODY)  # a proxy is asked for whole addresses
+    asked = Item("map.bin", address, checksum=sha(BODY))
+    assert fetch_file(asked, cache, manner=QUICK).read_bytes() == BODY
 
 
 def test_a_circle_of_redirects_ends(server, cache):
@@ -612,7 +756,88 @@ def test_a_circle_of_redirects_ends(server, cache):
 
 def test_a_redirect_to_nowhere_names_the_region(server, cache):
     server.routes["/map"] = status(301, x_amz_bucket_region="eu-west-1")
-    assert "s3.eu-west-1.amazonaws.com" in refusal(item(server), cache)
+    assert "the bucket is in the region eu-west-1" in refusal(item(server), cache)
+
+
+S3 = "https://s3.amazonaws.com/openneuro-derivatives/fmriprep/x"
+
+
+@pytest.mark.parametrize("known_to", ["the bucket", "nobody"])
+def test_a_bucket_is_followed_to_its_region(server, cache, internet, known_to):
+    """As S3 answers where the address has the bucket in its path: 301, and no Location."""
+    internet(server)
+    here = "/s3.amazonaws.com/openneuro-derivatives/fmriprep/x"
+    region = "us-west-2" if known_to == "the bucket" else "x.example.org/"
+    server.routes[here] = status(301, x_amz_bucket_region=region)
+    server.routes[here.replace("s3", "s3.us-west-2")] = whole(BODY)
+    asked = Item("map.bin", S3, checksum=sha(BODY))
+    if known_to == "nobody":
+        assert "does not say where" in refusal(asked, cache)
+        assert len(server.requests) == 1
+    else:
+        assert fetch_file(asked, cache, manner=QUICK).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("location", ["", "?own=1", None])
+def test_a_listing_is_asked_for_whole_in_the_region(server, internet, location):
+    internet(server)
+    there = "s3.us-west-2.amazonaws.com/openneuro-derivatives"
+    known = {"x_amz_bucket_region": "us-west-2"}
+    if location is not None:
+        known["Location"] = f"https://{there}{location}"
+    asked = []
+
+    def listing(reply, _):
+        asked.append(reply.query)
+        whole(b"<x/>")(reply, _)
+
+    server.routes["/s3.amazonaws.com/openneuro-derivatives"] = status(301, **known)
+    server.routes[f"/{there}"] = listing
+    bucket = transfer.Remote("https://s3.amazonaws.com/openneuro-derivatives")
+    assert transfer.read(bucket, QUICK, 99, prefix="a b/") == b"<x/>"
+    assert asked == ["own=1" if location else "prefix=a+b%2F"]
+
+
+@pytest.mark.parametrize(
+    ("to", "safe"),
+    [
+        ("https://openneuro-derivatives.s3.us-west-2.amazonaws.com/fmriprep/x", True),
+        ("https://openneuro-derivatives.s3-us-west-2.amazonaws.com/fmriprep/x", True),
+        ("https://openneuro-derivatives.s3.amazonaws.com/fmriprep/x", True),
+        ("https://s3.us-west-2.amazonaws.com/openneuro-derivatives/fmriprep/x", True),
+        ("http://openneuro-derivatives.s3.us-west-2.amazonaws.com/x", False),
+        ("https://other.s3.us-west-2.amazonaws.com/openneuro-derivatives/x", False),
+        ("https://s3.us-west-2.amazonaws.com/other/openneuro-derivatives/x", False),
+        ("https://openneuro-derivatives.s3.amazonaws.com.example.org/x", False),
+        ("https://openneuro-derivatives.ec2.us-west-2.amazonaws.com/x", False),
+        ("https://s3.us-west-2.amazonaws.com", False),
+    ],
+)
+def test_a_bucket_has_several_addresses_and_leads_to_no_other_bucket(to, safe):
+    allowed = transfer._allowed(transfer.Remote(S3))
+    if safe:
+        transfer._require_allowed(to, S3, allowed)
+    else:
+        with pytest.raises(StudyError, match="leads to"):
+            transfer._require_allowed(to, S3, allowed)
+
+
+def test_a_file_of_osf_comes_by_its_whole_chain(server, cache, internet):
+    internet(server)
+    chain = [
+        "https://osf.io/w8zq2/download",
+        f"https://files.ca-1.osf.io/{OSF}",
+        "https://storage.googleapis.com/cos-osf-prod-files-ca-1/0",
+    ]
+    routes = [step.replace("https:/", "") for step in chain]
+    for here, there in zip(routes, chain[1:], strict=False):
+        server.routes[here] = redirect(there)
+    server.routes[routes[-1]] = breaking(BODY, 100_000, "close")
+    asked = Item("map.bin", chain[0], checksum=sha(BODY))
+    assert fetch_file(asked, cache, manner=QUICK).read_bytes() == BODY
+    # what was signed for the first try may be no good for the second
+    assert [server.count(route) for route in routes] == [2, 2, 2]
+    assert "Range" in server.requests[-1][1]
 
 
 # --- Room -------------------------------------------------------------------------------------
@@ -643,8 +868,16 @@ def test_a_body_longer_than_it_should_be_is_cut(server, cache):
     text = refusal(item(server, n_bytes=1000), cache)
     assert "sends more than the 1000 bytes" in text
     assert not list(cache.glob("files/*/*"))
-    text = refusal(item(server), cache)
+    text = refusal(item(server, checksum=None), cache)
     assert "does not say how large the file is" in text
+    # a checksum tells as well, and some servers never say
+    assert fetch_file(item(server), cache, manner=QUICK).read_bytes() == BODY
+    small = Manner(max_bytes=len(BODY) - 1)
+    text = refusal(item(server, b"other"), cache, manner=small)
+    assert "sends more than the 299999 bytes" in text
+    other = item(server, b"another")
+    assert "was changed at its source or on the way" in refusal(other, cache)
+    shutil.rmtree(cache)
     exact = item(server, n_bytes=len(BODY))
     assert fetch_file(exact, cache, manner=QUICK).read_bytes() == BODY
 
@@ -741,6 +974,23 @@ def test_a_cache_that_may_only_be_read_is_used(server, cache, monkeypatch):
     # root may write anywhere: that no lock is asked for is what can be seen
     monkeypatch.setattr(fetch, "locked", None)
     assert fetch_file(item(server), cache, manner=QUICK) == path
+
+
+def test_a_record_that_cannot_be_written_is_said(server, cache):
+    server.routes["/map"] = whole(BODY)
+    asked = item(server)
+    (cache / "files" / asked.key / "record.json").mkdir(parents=True)
+    assert "record.json cannot be written (Is a directory)" in refusal(asked, cache)
+
+
+def test_who_shares_the_cache_may_hold_its_locks(server, cache):
+    before = os.umask(0o077)
+    try:
+        refusal(item(server), cache)
+    finally:
+        os.umask(before)
+    (lock,) = cache.glob("locks/*.lock")
+    assert lock.stat().st_mode & 0o777 == 0o666
 
 
 def test_the_section_fetch_says_how():

@@ -4,8 +4,11 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -188,6 +191,9 @@ def refusal(function, *arguments):
 def test_only_what_the_analysis_reads_comes(bucket, tmp_path):
     tree = raw_tree(bucket, tmp_path / "ds")
     assert tree.missing() == [str(tmp_path / "ds")]
+    old = tmp_path / "ds/.fetched/partial/of a file that has changed.nii.gz"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"begun")
     fetch_tree(tree, QUICK)
     assert fetched(tree) == ROOT_FILES | EVENT_FILES
     for name in fetched(tree):
@@ -389,6 +395,106 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(bucket, tmp_path):
     assert files_below(outside) == []
 
 
+def served_tree(server, folder, n_files, n_bytes):
+    """List some files of a dataset on a server that a test may stop."""
+    names = [f"sub-{n:02}_task-hands_events.tsv" for n in range(n_files)]
+    keys = [f"ds/{name[:6]}/func/{name}" for name in names]
+    server.routes["/b"] = whole(
+        listing("ds/dataset_description.json", size=2).replace(
+            b"</ListBucketResult>", b""
+        )
+        + listing(*keys, size=n_bytes).partition(b'2006-03-01/">')[2]
+    )
+    server.routes["/b/ds/dataset_description.json"] = whole(b"{}")
+    return Tree(server.url("/b/ds"), folder, BIDS, preprocessed=False), keys
+
+
+def test_a_host_that_is_lost_is_not_asked_for_every_file(server, tmp_path):
+    tree, keys = served_tree(server, tmp_path, 40, len(EVENTS))
+    silent = Manner(retries=0, timeout_s=0.3, connections=2)
+    for key in keys:
+        server.routes[f"/b/{key}"] = lambda reply, n: time.sleep(1)
+    text = refusal(fetch_tree, tree, silent)
+    assert sum(server.count(f"/b/{key}") for key in keys) <= 4
+    assert text.index("no answer") < text.index("not tried")
+    assert "40 of 41 files" in text
+    # a server that answers is asked for all, whatever it says
+    for key in keys:
+        server.routes[f"/b/{key}"] = status(503)
+    server.requests.clear()
+    refusal(fetch_tree, tree, silent)
+    assert all(server.count(f"/b/{key}") == 1 for key in keys)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from handhold.openneuro import Tree, fetch_tree
+from handhold.transfer import Manner
+bids = {"task": "hands", "participant_label": [], "exclude": {}}
+tree = Tree(sys.argv[1], Path(sys.argv[2]), bids, preprocessed=False)
+fetch_tree(tree, Manner(connections=2))
+"""
+
+
+def test_ctrl_c_ends_a_fetch_at_once_and_keeps_what_came(server, tmp_path):
+    tree, keys = served_tree(server, tmp_path, 9, 200_000)
+    for key in keys:  # hours each
+        drip = servers.dripping(bytes(200_000), pause=0.1, start=100_000)
+        server.routes[f"/b/{key}"] = drip
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, tree.address, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
+        stderr=subprocess.DEVNULL,
+    )
+    parts = tmp_path / ".fetched/partial"
+    limit = time.monotonic() + 20
+    while not any(p.stat().st_size >= 90_000 for p in parts.glob("*.tsv")):
+        assert time.monotonic() < limit, process.kill()
+        time.sleep(0.05)
+    begun = time.monotonic()
+    with process:
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) != 0
+        finally:
+            process.kill()
+    assert time.monotonic() - begun < 10
+    assert any(part.stat().st_size >= 100_000 for part in parts.glob("*.tsv"))
+    assert sum(server.count(f"/b/{key}") for key in keys) == 2
+    assert not [name for name in fetched(tree) if name.endswith("events.tsv")]
+
+
+def test_a_folder_may_have_any_name_and_be_a_link(bucket, tmp_path):
+    (tmp_path / "große Daten (2)").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "große Daten (2)")
+    tree = raw_tree(bucket, tmp_path / "link" / "ds 1")
+    fetch_tree(tree, QUICK)
+    assert fetched(tree) == ROOT_FILES | EVENT_FILES
+    assert tree.missing() == []
+
+
+def test_a_listing_that_cannot_be_written_is_said(bucket, tmp_path):
+    (tmp_path / ".fetched/listing.json").mkdir(parents=True)
+    text = refusal(fetch_tree, raw_tree(bucket, tmp_path), QUICK)
+    assert "listing.json cannot be written (Is a directory)" in text
+
+
+def test_two_fetches_of_a_folder_bring_each_file_once(server, tmp_path):
+    tree, keys = served_tree(server, tmp_path, 12, len(EVENTS))
+    for key in keys:
+        slow = whole(EVENTS.encode())
+        server.routes[f"/b/{key}"] = lambda reply, n, slow=slow: (
+            time.sleep(0.05),
+            slow(reply, n),
+        )
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(fetch_tree, tree, QUICK) for _ in range(3)]:
+            done.result()
+    assert {server.count(f"/b/{key}") for key in keys} == {1}
+    assert len(fetched(tree)) == 13
+
+
 # --- Listings that no honest server gives -----------------------------------------------------
 
 
@@ -507,6 +613,14 @@ def test_names_that_fall_together_are_refused(server, tmp_path, keys, fault):
 def test_an_answer_that_is_no_listing_is_refused(server, tmp_path, body, fault):
     tree = tree_of(server, body, tmp_path)
     assert fault in refusal(openneuro.list_files, tree, QUICK)
+
+
+def test_a_file_that_is_listed_twice_is_one(server, tmp_path):
+    # every listing of this server is the same: those of the root, of sub- and of phenotype/
+    tree = tree_of(server, listing("ds/sub-01_x.json", "ds/README"), tmp_path)
+    names = [entry.path for entry in openneuro.list_files(tree, QUICK)]
+    assert names == ["README", "sub-01_x.json"]
+    assert server.count("/b") == 3
 
 
 def test_a_listing_that_breaks_off_is_asked_for_again(server, tmp_path):
@@ -657,6 +771,75 @@ def test_a_study_says_what_it_takes_and_what_is_missing(
     text = refusal(public.fetch_study, resolved, "snakemake fetch")
     assert "not all could be fetched:\n  - http" in text
     assert bold.is_file()  # the others were, all the same
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda body: body[:-9], "bytes, not the"),
+        (lambda body: body[:-1] + b"x", "whose sha256 is"),
+    ],
+)
+def test_a_file_that_is_there_and_is_another_is_named_and_kept(
+    bucket, server, tmp_path, monkeypatch, damage, fault
+):
+    monkeypatch.chdir(ROOT)
+    config = spec.resolve(study_of(bucket, tmp_path, server))
+    public.fetch_study(config, "snakemake fetch")
+    path = tmp_path / "data/pet/mor.nii.gz"
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    (tmp_path / "data/ds000001/participants.tsv").unlink()
+    text = refusal(public.fetch_study, config, "snakemake fetch")
+    assert f"{path} is there, but is a file " in text
+    assert fault in text
+    # it may be someone's own; what is missing comes all the same
+    assert path.read_bytes() == damage(good)
+    assert (tmp_path / "data/ds000001/participants.tsv").is_file()
+    path.unlink()
+    public.fetch_study(config, "snakemake fetch")
+    assert path.read_bytes() == good
+
+
+def test_ctrl_c_is_told_in_a_sentence(bucket, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(public, "fetch_file", stop)
+    text = refusal(public.fetch_study, spec.resolve(config), "snakemake fetch ME")
+    assert text.startswith("stopped. What came is kept")
+    assert text.endswith("snakemake fetch ME")
+
+
+def test_a_cache_that_cannot_be_made_is_said(bucket, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
+    config["fetch"]["cache"] = str(tmp_path / "cache/below")
+    text = refusal(public.fetch_study, spec.resolve(config), "snakemake fetch")
+    assert f"{tmp_path / 'cache/below'} cannot be written (Not a directory)" in text
+
+
+def test_without_a_network_each_host_is_tried_once(
+    bucket, server, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    config = study_of(bucket, tmp_path, server)
+    config["bids"]["openneuro"]["address"] = server.url("")
+    table = tmp_path / "receptors.tsv"
+    header, row = table.read_text(encoding="utf-8").splitlines()
+    more = [row.replace("MOR", name).replace("mor.nii", f"{name}.nii") for name in "AB"]
+    table.write_text("\n".join([header, row, *more]) + "\n", encoding="utf-8")
+    config["receptors"]["panel"] = ["A", "B"]
+    server.stop()
+    text = refusal(public.fetch_study, spec.resolve(config), "snakemake fetch ME")
+    server.stop = lambda: None
+    assert text.count("Connection refused") == 1
+    host = server.url("").removeprefix("http://")
+    assert f"3 more from {host}, which does not answer: not tried" in text
 
 
 @pytest.mark.parametrize(

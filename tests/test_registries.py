@@ -294,6 +294,43 @@ def test_the_maps_of_the_hypothesis_are_the_published_files():
     assert rows["KOR_vijay2018"]["unit"] == "V_T"
 
 
+NILEARN = {
+    "harvard_oxford_cortical": ("harvard_oxford", ("cortl-prob-2mm",)),
+    "harvard_oxford_subcortical": ("harvard_oxford", ("sub-prob-2mm",)),
+    "pauli2017": ("pauli_2017", ("probabilistic",)),
+    "schaefer400": ("schaefer_2018", (400, 7, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NILEARN)
+def test_an_atlas_comes_from_where_nilearn_fetches_it(name, monkeypatch, tmp_path):
+    from nilearn.datasets import atlas
+
+    fetcher, arguments = NILEARN[name]
+    asked = []
+
+    class Enough(Exception):
+        """Nothing is fetched."""
+
+    def note(_, files, **__):
+        asked.extend((str(path), url, bool(how)) for path, url, how in files)
+        raise Enough
+
+    monkeypatch.setattr(atlas, "fetch_files", note)
+    with pytest.raises(Enough):
+        getattr(atlas, f"fetch_atlas_{fetcher}")(
+            *arguments, data_dir=tmp_path, verbose=0
+        )
+    row = BY_NAME[name]
+    for column, file in (("url", "image"), ("labels_url", "labels")):
+        address, _, member = row[column].partition("#")
+        (path,) = [path for path, url, _ in asked if url == address and member in path]
+        # of an archive, the member is what nilearn looks for once it has unpacked it
+        assert path == member or not member
+        assert not member or row[file] == f"atlases/fsl/{path}"
+        assert row["licence"] != "n/a"
+
+
 def digest(path, checksum):
     algorithm = checksum.partition(":")[0]
     return f"{algorithm}:{hashlib.new(algorithm, path.read_bytes()).hexdigest()}"

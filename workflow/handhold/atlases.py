@@ -16,7 +16,7 @@ from handhold import images, regions
 from handhold.errors import StudyError
 from handhold.io import read_table
 from handhold.regions import Cloud
-from handhold.registries import require_valid
+from handhold.registries import require_registered, require_valid
 
 ATLAS_COLUMNS = (
     "name",
@@ -59,6 +59,8 @@ class Atlas:
     licence: str = "n/a"
     certain: float = 100.0
     doi: str = "n/a"
+    checksum: str = ""
+    labels_checksum: str = ""
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
@@ -90,6 +92,8 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row.get("licence") or "n/a",
             float(row.get("certain") or 100),
             row.get("doi") or "n/a",
+            row.get("checksum", ""),
+            row.get("labels_checksum", ""),
         )
         for row in table.fillna("").to_dict("records")
     }
@@ -152,10 +156,13 @@ def roi_clouds(
     Raises
     ------
     StudyError
-        If an atlas or a label does not exist, or a region comes out empty.
+        If an atlas or a label does not exist, a file is not the registered one, or a region comes
+        out empty.
     """
     parts: dict[tuple[str, str], list[Cloud]] = {}
     for name, of_atlas in rows.groupby("atlas", sort=False):
+        if name in atlases:
+            _require_registered(atlases[name])
         reader = sphere_parts if name == "sphere" else _PARTS[_kind(atlases, name)]
         for index, cloud in reader(of_atlas, atlases.get(name)):
             row = rows.loc[index]
@@ -182,8 +189,10 @@ def parcels(atlas: Atlas) -> tuple[Cloud, NDArray]:
     Raises
     ------
     StudyError
-        If the image holds a label that the table lacks, or no label of the table at all.
+        If the image holds a label that the table lacks, or no label of the table at all; or a
+        file is not the registered one.
     """
+    _require_registered(atlas)
     volume = images.read_labels(atlas.image, f"atlas {atlas.name}")
     names = read_label_names(atlas)
     present = set(np.unique(volume.values).tolist()) - {0}
@@ -553,6 +562,14 @@ def _structure(atlas: Atlas, codes: NDArray, names: NDArray) -> NDArray:
     else:
         chosen = np.array([re.search(which, name) is not None for name in names])
     return np.where(chosen, structure, other)
+
+
+def _require_registered(atlas: Atlas) -> None:
+    """Refuse another image or label table than the registry describes."""
+    where = f"atlas {atlas.name} (regions.atlases)"
+    require_registered(atlas.image, atlas.checksum, where)
+    if atlas.labels:
+        require_registered(atlas.labels, atlas.labels_checksum, where)
 
 
 def _require_known(present: set[int], names: dict[int, str], atlas: Atlas) -> None:

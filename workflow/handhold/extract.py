@@ -4,16 +4,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from handhold.errors import StudyError
 from handhold.images import Grid, Volume, read_volume
-from handhold.io import checksum
 from handhold.receptor import mask_background
 from handhold.regions import Cloud, Means, Weights, average, weigh
+from handhold.registries import require_registered
 from handhold.sources import FILES
 
 CELL = ["condition", "cue", "contrast", "run"]
-# Which a registered checksum may be, as it begins: collections publish the one or the other.
-CHECKSUMS = ("sha256", "md5")
 
 
 class Reader:
@@ -218,7 +215,7 @@ def read_receptor(row: dict) -> tuple[Volume, NDArray]:
     `row` has receptor, path, background, negative and checksum; raises as `extract_receptors`.
     """
     where = f"receptor map {row['receptor']} (receptors.table)"
-    _require_registered(row, where)
+    require_registered(row["path"], row["checksum"], where)
     volume = read_volume(row["path"], None, where)
     return volume, mask_background(
         volume.values, row["background"], row["negative"], f"{where}: {row['path']}"
@@ -247,21 +244,3 @@ def bind(
     floored = ~enough & (whole.coverage >= min_coverage) & (low_coverage == "floor")
     binding = np.where(enough, measured.mean, np.where(floored, whole.mean, np.nan))
     return binding, measured.coverage, floored
-
-
-def _require_registered(row: dict, where: str) -> None:
-    if not row["checksum"]:
-        return
-    algorithm, _, registered = row["checksum"].partition(":")
-    if algorithm not in CHECKSUMS:
-        raise StudyError(
-            f"{where}: the checksum {row['checksum']!r} does not begin with "
-            f"{' or '.join(f'{name}:' for name in CHECKSUMS)} (column checksum of "
-            "receptors.table)."
-        )
-    if checksum(row["path"], algorithm) != registered.lower():
-        raise StudyError(
-            f"{where}: {row['path']} is not the registered file (its {algorithm} differs), so that "
-            "unit, background and citation may not be its own. Fetch the file that the registry "
-            "names, or give your map a row of its own."
-        )

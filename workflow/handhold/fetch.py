@@ -1,17 +1,20 @@
 """Public files: fetched, verified and put in place whole, or not at all.
 
 A file has its own name only once it is whole and verified; until then its bytes lie under another
-in a folder `partial`, which a later fetch goes on from. nilearn's own fetchers are not used: they
-check no checksum, cannot resume, and its NeuroVault fetcher returns empty lists where there is no
-network.
+in a folder `partial`, which a later fetch goes on from. nilearn's fetchers, tried, are asked for
+addresses only (tests/test_registries.py compares): those of atlases give their downloader (see
+handhold.transfer) no checksum and unpack archives whole; that of NeuroVault returns an empty list
+where there is no network.
 """
 
+import gzip
 import hashlib
 import os
 import re
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from handhold.errors import StudyError
 from handhold.images import require_whole
-from handhold.io import MISSING, read_json, replacing, write_json
+from handhold.io import MISSING, checksum, read_json, replacing, write_json
 from handhold.transfer import Manner, Progress, Remote, forget, receive, say
 
 IMAGES = (".nii", ".nii.gz")
@@ -148,7 +151,8 @@ def fetch_file(item: Item, cache: Path, *, manner: Manner) -> Path:
             _extract(item, path, cache, manner)
         else:
             download(item, path, cache / "partial", manner)
-        write_json({"url": item.url, "sha256": digest(path, "sha256")}, record)
+        with writing(record):
+            write_json({"url": item.url, "sha256": checksum(path)}, record)
     return path
 
 
@@ -166,7 +170,8 @@ def download(
     own = progress or Progress(item.name, item.n_bytes)
     part = _part(item, partial)
     gzipped = item.suffix.endswith("gz")
-    remote = Remote(item.url, item.allowed_hosts, item.n_bytes, gzipped)
+    checked = item.checksum is not None
+    remote = Remote(item.url, item.allowed_hosts, item.n_bytes, gzipped, checked)
     while True:
         resumed = part.is_file()
         receive(remote, part, manner, own)
@@ -192,31 +197,30 @@ def verify(path: Path, item: Item) -> None:
         If size or checksum differ; it is a web page; or a NIfTI file's header, length or
         compression is not whole.
     """
-    size = path.stat().st_size
-    if item.n_bytes not in (None, size):
-        raise StudyError(
-            f"{item.url} gave {size} bytes, not the {item.n_bytes} registered."
-        )
     _refuse_page(path, item)
-    if item.checksum:
-        algorithm, _, wanted = item.checksum.partition(":")
-        found = digest(path, algorithm)
-        if found != wanted.lower():
-            raise StudyError(
-                f"{item.url} gave a file whose {algorithm} is {found}, not {wanted}: it was "
-                "changed at its source or on the way. It was not kept. If the source has a new "
-                "version, look at what changed, then correct the registry's row."
-            )
+    if fault := difference(path, item):
+        raise StudyError(
+            f"{item.url} gave a file {fault}: it was changed at its source or on the way. It was "
+            "not kept. If the source has a new version, look at what changed, then correct the "
+            "registry's row."
+        )
     if item.kind == "nifti":
         require_whole(path, item.url)
     elif item.kind == "archive":
         _require_archive(path, item)
 
 
-def digest(path: Path, algorithm: str) -> str:
-    """Return the checksum of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+def difference(path: Path, item: Item) -> str | None:
+    """Say in which size or checksum a file is not the registered one."""
+    size = path.stat().st_size
+    if item.n_bytes not in (None, size):
+        return f"{size} bytes, not the {item.n_bytes} registered"
+    if item.checksum:
+        algorithm, _, wanted = item.checksum.partition(":")
+        found = checksum(path, algorithm)
+        if found != wanted.lower():
+            return f"whose {algorithm} is {found}, not {wanted}"
+    return None
 
 
 def place(source: Path, target: Path) -> None:
@@ -250,7 +254,8 @@ def locked(name: Path, what: str) -> Iterator[None]:
 
     with writing(name):
         name.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{name}.lock")
+    # whoever shares the folder may hold it, whatever this user's umask
+    lock = FileLock(f"{name}.lock", mode=0o666)
     while True:
         try:
             lock.acquire(timeout=PATIENCE_S)
@@ -318,7 +323,7 @@ def _is_whole(path: Path, record: Path, item: Item) -> bool:
             algorithm, wanted = "sha256", read_json(record)["sha256"]
         except (OSError, ValueError, KeyError):
             return False
-    return digest(path, algorithm) == wanted.lower()
+    return checksum(path, algorithm) == wanted.lower()
 
 
 def _refuse_page(path: Path, item: Item) -> None:
@@ -340,7 +345,10 @@ def _refuse_page(path: Path, item: Item) -> None:
 
 
 def _extract(item: Item, target: Path, cache: Path, manner: Manner) -> None:
-    """Take one member, named exactly, out of an archive; no path of the archive is followed."""
+    """Take one member, named exactly, out of an archive; no path of the archive is followed.
+
+    Archives that were made of a folder `.` begin every name with `./`.
+    """
     url, member = urldefrag(item.url)
     name = Path(urlsplit(url).path).name
     archive = Item(name, url, kind="archive", allowed_hosts=item.allowed_hosts)
@@ -362,23 +370,25 @@ def _extract(item: Item, target: Path, cache: Path, manner: Manner) -> None:
 @contextmanager
 def _member(path: Path, member: str, archive: Item) -> Iterator[BinaryIO]:
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
-            _require_member(member, opened.namelist(), archive)
-            with opened.open(member) as source:
-                yield source
+        with (
+            zipfile.ZipFile(path) as opened,
+            opened.open(_find(member, opened.namelist(), archive)) as source,
+        ):
+            yield source
     else:
         with tarfile.open(path) as opened:
             files = {entry.name: entry for entry in opened if entry.isfile()}
-            _require_member(member, list(files), archive)
-            yield opened.extractfile(files[member])
+            yield opened.extractfile(files[_find(member, list(files), archive)])
 
 
-def _require_member(member: str, names: list[str], archive: Item) -> None:
-    if names.count(member) != 1:
+def _find(member: str, names: list[str], archive: Item) -> str:
+    found = [name for name in names if name.removeprefix("./") == member]
+    if len(found) != 1:
         raise StudyError(
-            f"{archive.url} holds {names.count(member)} files {member!r} among {len(names)}. "
+            f"{archive.url} holds {len(found)} files {member!r} among {len(names)}. "
             "Correct what stands behind # in the registry's url."
         )
+    return found[0]
 
 
 def _copy(source: BinaryIO, target: BinaryIO, most: int, item: Item) -> None:
@@ -394,8 +404,29 @@ def _copy(source: BinaryIO, target: BinaryIO, most: int, item: Item) -> None:
 
 
 def _require_archive(path: Path, item: Item) -> None:
-    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
-        raise StudyError(f"{item.url} gave no archive (zip or tar). It was not kept.")
+    """Refuse what cannot be unpacked to its end: an archive is taken without a checksum."""
+    try:
+        fault = _archive_fault(path)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError) as e:
+        fault = str(e)
+    if fault:
+        raise StudyError(
+            f"{item.url} gave no whole archive (zip or tar; {fault}). It was not kept. Try again; "
+            "if it stays so, look at the address in the registry's row."
+        )
+
+
+def _archive_fault(path: Path) -> str | None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as opened:
+            corrupt = opened.testzip()
+        return f"its member {corrupt!r} is corrupt" if corrupt else None
+    with tarfile.open(path) as opened:
+        opened.getmembers()
+        packed = opened.fileobj
+        while isinstance(packed, gzip.GzipFile) and packed.read(1 << 20):
+            pass  # to the end, where its checksum is
+    return None
 
 
 # --- What an item may be ---------------------------------------------------------------------

@@ -1,13 +1,18 @@
 """Datasets of OpenNeuro: listed, chosen from, and fetched into the folder where a study reads them.
 
-Its buckets on S3 are public, and a listing (ListObjectsV2) is one GET with an answer in XML: the
-S3 clients (boto3, s3fs, obstore) bring five to twenty packages to sign requests that need no
-signature. Beside the files, `.fetched/listing.json` keeps what there was to fetch, so that later
-runs, without a network, know what is missing.
+Its buckets on S3 are public, and a listing (ListObjectsV2) is one GET with an answer in XML. Of
+clients, boto3 brings 7 packages and s3fs 20. obstore 0.12 brings 2 and was tried: it takes a login
+page for an empty folder, reads a listing that goes in a circle for ever, and follows no bucket to
+its region; files would come by handhold.transfer all the same.
+
+Beside the files, `.fetched/listing.json` keeps what there was to fetch, so that later runs,
+without a network, know what is missing.
 """
 
 import json
 import re
+import shutil
+import threading
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +30,7 @@ from handhold.transfer import (
     Manner,
     Progress,
     Remote,
+    UnreachableError,
     read,
     require_network,
     require_room,
@@ -160,9 +166,9 @@ def fetch_tree(tree: Tree, manner: Manner) -> None:
         say(f"{len(absent)} of {len(chosen)} files, {size(total)}, into {tree.folder}")
         require_room(total, tree.folder, f"What is missing of {tree.address}", manner)
         # before any file: from here on, what is missing is known
-        write_json(
-            {"address": tree.address, **facts, "files": entries}, tree.folder / LISTING
-        )
+        known = {"address": tree.address, **facts, "files": entries}
+        with writing(tree.folder / LISTING):
+            write_json(known, tree.folder / LISTING)
         _fetch_all(tree, absent, total, manner)
 
 
@@ -184,17 +190,19 @@ def list_files(tree: Tree, manner: Manner) -> list[Entry]:
         if (fault := _path_fault(key, tree.prefix))
     ]
     _refuse(faults, f"{tree.address} lists keys that are no paths of a dataset")
-    entries = [
-        Entry(key.removeprefix(tree.prefix), n_bytes, etag)
-        for key, n_bytes, etag in found
-        if not key.endswith("/")  # what stands for an empty folder
-    ]
+    paths = [(key.removeprefix(tree.prefix), *facts) for key, *facts in found]
+    # each once: a file sub-01.html at the root is found as a part, too
+    entries = {
+        path: Entry(path, *facts)
+        for path, *facts in paths
+        if not path.endswith("/")  # what stands for an empty folder
+    }
     if not entries:
         raise StudyError(
             f"{tree.address} lists no file: there is no such dataset, or it is not public. Look "
             "at bids.openneuro."
         )
-    return sorted(entries)
+    return sorted(entries.values())
 
 
 def describe(tree: Tree, entries: list[Entry], manner: Manner) -> dict[str, str]:
@@ -353,8 +361,12 @@ def _require_inside(tree: Tree, entries: list[Entry]) -> None:
 
 def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> None:
     progress = Progress(tree.prefix.strip("/"), total)
+    partial = tree.folder / LISTING.parent / "partial"
+    lost = threading.Event()
 
     def fetch(entry: Entry) -> str | None:
+        if lost.is_set():
+            return f"{entry.path}: not tried"
         single = re.fullmatch(r"[0-9a-f]{32}", entry.etag)
         try:
             item = Item(
@@ -363,19 +375,29 @@ def _fetch_all(tree: Tree, entries: list[Entry], total: int, manner: Manner) -> 
                 checksum=f"md5:{entry.etag}" if single else None,
                 n_bytes=entry.n_bytes,
             )
-            partial = tree.folder / LISTING.parent / "partial"
             download(item, tree.folder / entry.path, partial, manner, progress)
         except StudyError as error:
+            if isinstance(error, UnreachableError):
+                lost.set()
             return str(error)
         return None
 
     with ThreadPoolExecutor(manner.connections) as pool:
-        faults = [fault for fault in pool.map(fetch, entries) if fault]
+        try:
+            faults = [fault for fault in pool.map(fetch, entries) if fault]
+        except BaseException:
+            # else the pool would wait until every file has come
+            manner.stopping.set()
+            raise
+    # what says why before what was not tried because of it
+    faults.sort(key=lambda fault: fault.endswith(": not tried"))
     say(progress.line())
     _refuse(
         faults,
         f"{len(faults)} of {len(entries)} files of {tree.address} were not fetched",
     )
+    # begun once, of files that have changed since or are wanted no more
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remote(tree: Tree, entry: Entry) -> Remote:

@@ -5,17 +5,36 @@ Two steps, so that the jobs of an analysis are known before any starts and need 
 there or says what is missing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 
 from handhold import atlases, bids
 from handhold.errors import StudyError
-from handhold.fetch import Item, cache_folder, fetch_file, item_of, manner_of, place
+from handhold.fetch import (
+    Item,
+    cache_folder,
+    difference,
+    fetch_file,
+    item_of,
+    manner_of,
+    place,
+    writing,
+)
 from handhold.io import read_table
 from handhold.openneuro import Tree, fetch_tree
-from handhold.transfer import Manner, require_network, require_room, say, size
+from handhold.transfer import (
+    Manner,
+    UnreachableError,
+    require_network,
+    require_room,
+    say,
+    size,
+)
 
 # What s3://bucket/key is to those without a client.
 S3 = "https://s3.amazonaws.com/"
@@ -129,21 +148,28 @@ def fetch_study(config: dict, command: str) -> None:
     Raises
     ------
     StudyError
-        If the network is forbidden and something is missing, or files could not be fetched: with
-        all of them, after the others were.
+        If the network is forbidden and something is missing; or files could not be fetched, or
+        are there and not as registered: with all of them, after the others were fetched; or if
+        the user stops it.
     """
     manner = manner_of(config["fetch"], command)
     taken = plan(config)
+    faults = _unlike(taken)
     missing = taken.missing()
     if missing:
         require_network(manner, f"{len(missing)} files or folders ({missing[0]}, ...)")
-    faults = _fetch_files(taken, cache_folder(config["fetch"]), manner)
-    for tree in taken.trees:
-        try:
-            if tree.missing():
-                fetch_tree(tree, manner)
-        except StudyError as error:
-            faults.append(str(error))
+    wants = _file_wants(taken, cache_folder(config["fetch"]), manner)
+    wants += [
+        (tree.address, partial(fetch_tree, tree, manner))
+        for tree in taken.trees
+        if tree.missing()
+    ]
+    try:
+        faults += _try_all(wants)
+    except KeyboardInterrupt:
+        raise StudyError(
+            f"stopped. What came is kept, and gone on from by the same command: {command}"
+        ) from None
     if faults:
         raise StudyError(
             "not all could be fetched:\n" + "\n".join(f"  - {f}" for f in faults)
@@ -151,25 +177,62 @@ def fetch_study(config: dict, command: str) -> None:
     say("everything that the study takes from public sources is here")
 
 
-def _fetch_files(taken: Plan, cache: Path, manner: Manner) -> list[str]:
-    """Fetch the files of registries into the cache, and copy them; return the faults."""
+def _unlike(taken: Plan) -> list[str]:
+    """List files that are where they belong, and are not the registered ones."""
+    return [
+        f"{wanted.path} is there, but is a file {fault} ({wanted.what}). Remove it to have the "
+        "registered one fetched, or give your file a row of its own (receptors.table, "
+        "regions.atlases)."
+        for wanted in taken.files
+        if wanted.path.is_file() and (fault := difference(wanted.path, wanted.item))
+    ]
+
+
+def _try_all(wants: list[tuple[str, Callable[[], None]]]) -> list[str]:
+    """Fetch what is wanted, each from its address; return the faults, of a lost host only one."""
+    faults: list[str] = []
+    untried: dict[str, int] = {}
+    for address, fetch in wants:
+        host = urlsplit(address).netloc
+        if host in untried:
+            untried[host] += 1
+            continue
+        try:
+            fetch()
+        except UnreachableError as error:
+            untried[host] = 0
+            faults.append(str(error))
+        except StudyError as error:
+            faults.append(str(error))
+    faults += [
+        f"{n} more from {host}, which does not answer: not tried"
+        for host, n in untried.items()
+        if n
+    ]
+    return faults
+
+
+def _file_wants(
+    taken: Plan, cache: Path, manner: Manner
+) -> list[tuple[str, Callable[[], None]]]:
+    """Return the files of registries that are missing: address, and what fetches each."""
     absent = [wanted for wanted in taken.files if not wanted.path.is_file()]
     total = sum(wanted.item.n_bytes or 0 for wanted in absent)
     if absent:
-        cache.mkdir(parents=True, exist_ok=True)
+        with writing(cache):
+            cache.mkdir(parents=True, exist_ok=True)
         say(
             f"{len(absent)} files, {size(total)} as far as registered, by way of {cache}"
         )
         require_room(total, cache, "What is missing of maps and atlases", manner)
-    faults = []
-    for wanted in absent:
-        item = wanted.item
-        say(f"{wanted.what}: licence: {item.licence}; cite: {item.citation}")
-        try:
-            place(fetch_file(item, cache, manner=manner), wanted.path)
-        except StudyError as error:
-            faults.append(str(error))
-    return faults
+    return [(w.item.url, partial(_fetch_one, w, cache, manner)) for w in absent]
+
+
+def _fetch_one(wanted: Wanted, cache: Path, manner: Manner) -> None:
+    """Fetch a file of a registry into the cache, and copy it."""
+    item = wanted.item
+    say(f"{wanted.what}: licence: {item.licence}; cite: {item.citation}")
+    place(fetch_file(item, cache, manner=manner), wanted.path)
 
 
 def _files(config: dict) -> list[Wanted]:

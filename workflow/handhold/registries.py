@@ -7,10 +7,13 @@ import pandas as pd
 import yaml
 
 from handhold.errors import StudyError
+from handhold.io import checksum
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "registries.yaml"
 # Cells that a message lists one by one.
 SHOWN = 10
+# Which a registered checksum may be, as it begins: collections publish the one or the other.
+CHECKSUMS = ("sha256", "md5")
 
 
 def columns(registry: str) -> dict[str, dict]:
@@ -51,6 +54,40 @@ def require_valid(rows: pd.DataFrame, registry: str, where: str) -> None:
         raise StudyError(
             f"{where}: {len(faults)} cells cannot be read:\n{listed}{more}\nMend them; n/a stands "
             "for what is not known."
+        )
+
+
+def require_registered(path: str | Path, registered: str, where: str) -> None:
+    """Refuse another file than the one that a row describes.
+
+    Parameters
+    ----------
+    path : path
+        If nothing is there, whoever reads it says so.
+    registered : str
+        `sha256:...` or `md5:...`; empty where it is not known.
+    where : str
+        Row and configuration key of the table, for the error.
+
+    Raises
+    ------
+    StudyError
+        If the checksum differs, or is of another kind.
+    """
+    if not registered or not Path(path).is_file():
+        return
+    algorithm, _, wanted = registered.partition(":")
+    if algorithm not in CHECKSUMS:
+        raise StudyError(
+            f"{where}: the checksum {registered!r} does not begin with "
+            f"{' or '.join(f'{name}:' for name in CHECKSUMS)} (column checksum)."
+        )
+    if checksum(path, algorithm) != wanted.lower():
+        raise StudyError(
+            f"{where}: {path} is not the registered file (its {algorithm} differs): it was cut or "
+            "changed, or is another version, and what its row says (unit, labels, citation) may "
+            "not be its own. Remove it and fetch the registered one, or give your file a row of "
+            "its own."
         )
 
 

@@ -1,19 +1,24 @@
 """Bytes over the network: resumed, retried, bounded, and from no host that was not named.
 
-On requests, which nilearn and Snakemake bring anyway, because nothing smaller does all of it
-(tried: pooch 1.9 checks hashes and cannot resume; urllib3's Retry sees a status, not a body that
-breaks off; Snakemake's HTTP storage plugin cannot resume and asks the server while the DAG is
-built; httpx would be a second HTTP client beside requests).
+On requests, which nilearn and Snakemake bring anyway, because nothing tried does all of it. Run
+against the servers of tests/servers.py:
+- pooch 1.9 verifies hashes and tries again, but from the first byte, after a second whatever
+  Retry-After says, and after 404 too; follows a redirect to any host; ten processes that want one
+  file download it ten times; what a killed one leaves is neither gone on from nor removed.
+- nilearn 0.14's downloader goes on from what is there, but without If-Range, so that it splices
+  two versions of a file; tries nothing again; and of ten processes several fail.
+- urllib3's Retry sees a status, not a body that breaks off.
 """
 
 import email.utils
 import json
+import re
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -28,16 +33,26 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A chain of more is a circle.
 MAX_REDIRECTS = 5
-# Where public archives keep the bytes that they serve by redirect.
-OSF = ("files.osf.io", "files.us.osf.io", "files.de-1.osf.io", "storage.googleapis.com")
+# Where public archives keep the bytes that they serve by redirect: OSF by way of the region that a
+# project is stored in.
+OSF = (
+    *("osf.io", "files.osf.io", "files.us.osf.io", "files.de-1.osf.io"),
+    *("files.ca-1.osf.io", "files.au-1.osf.io", "storage.googleapis.com"),
+)
+FIGSHARE = ("figshare.com", "ndownloader.figshare.com", "s3-eu-west-1.amazonaws.com")
+GITHUB = (
+    *("raw.githubusercontent.com", "media.githubusercontent.com"),
+    *("objects.githubusercontent.com", "release-assets.githubusercontent.com"),
+    "codeload.github.com",
+)
 STORES = {
-    "files.osf.io": OSF,
-    "osf.io": OSF,
-    "github.com": (
-        *("raw.githubusercontent.com", "codeload.github.com"),
-        *("objects.githubusercontent.com", "release-assets.githubusercontent.com"),
-    ),
+    **dict.fromkeys(OSF[:-1], OSF),
+    **dict.fromkeys(FIGSHARE[:-1], FIGSHARE),
+    "github.com": GITHUB,
 }
+# Amazon's S3: of a bucket, of a region, of both or of neither (then the bucket is in the path).
+S3 = re.compile(r"(?:([a-z0-9][a-z0-9.-]+)\.)?s3(?:[.-]([a-z0-9-]+))?\.amazonaws\.com")
+REGION = re.compile("[a-z]+(-[a-z]+)+-[0-9]+")
 PORTS = {"https": 443, "http": 80}
 CHUNK = 1 << 18
 # Slower than this over a whole fetch.timeout_s is a connection that has died.
@@ -57,7 +72,8 @@ class Manner:
     `offline` forbids the network; `retries` after faults that pass by themselves, the first
     after `backoff_s`, each later one after twice as long; `timeout_s` without a byte, or with
     fewer than a thousand a second, is such a fault; `max_bytes` that may be fetched at once;
-    `connections` at a time; `command` that fetches where there is a network.
+    `connections` at a time; `command` that fetches where there is a network; `stopping`, once
+    set, ends what other threads fetch.
     """
 
     offline: bool = False
@@ -67,6 +83,7 @@ class Manner:
     max_bytes: int = 20_000_000_000
     connections: int = 4
     command: str = "snakemake fetch --cores 1"
+    stopping: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,21 +91,31 @@ class Remote:
     """Where bytes come from.
 
     `hosts` that `url` may redirect to beside its own; size, if known; `gzipped`, whether the file
-    itself is gzip, which some servers declare as an encoding of the way.
+    itself is gzip, which some servers declare as an encoding of the way; `checked`, whether a
+    checksum will tell if the file is whole, so that its size need not be known.
     """
 
     url: str
     hosts: tuple[str, ...] = ()
     n_bytes: int | None = None
     gzipped: bool = False
+    checked: bool = False
+
+
+class UnreachableError(StudyError):
+    """A host does not answer: nor will it for other files."""
 
 
 class Passing(Exception):
     """A fault that may pass: try again, after `wait` seconds if the server says so."""
 
-    def __init__(self, text: str, wait: float = 0.0):
+    def __init__(self, text: str, wait: float = 0.0, *, answered: bool = True):
         super().__init__(text)
-        self.wait = wait
+        self.wait, self.answered = wait, answered
+
+
+class Stopped(Exception):
+    """Another thread has ended the fetch; what came is kept."""
 
 
 class Progress:
@@ -98,6 +125,12 @@ class Progress:
         self.name, self.total, self.done = name, total, 0
         self._brought, self._began, self._said = 0, time.monotonic(), time.monotonic()
         self._lock = threading.Lock()
+
+    def expect(self, n_bytes: int | None) -> None:
+        """Tell a size that was not known before it came."""
+        if n_bytes is not None and self.total is None:
+            self.total = n_bytes
+            say(f"{self.name}: {size(n_bytes)}")
 
     def add(self, n_bytes: int, *, brought: bool = True) -> None:
         """Count bytes; those that were there already are not `brought`."""
@@ -193,6 +226,7 @@ def receive(remote: Remote, part: Path, manner: Manner, progress: Progress) -> N
         If the network is forbidden; the address refuses or is not there (404, 403: no retry);
         faults did not pass; the file is too large, has no known size or does not fit the disk;
         or a redirect leads elsewhere. What has come stays in `part` only after faults that pass.
+        UnreachableError if the host does not answer.
     """
     require_network(manner, remote.url)
     with _session() as session:
@@ -255,7 +289,8 @@ def _insist(ask: Callable, remote: Remote, part: Path | None, manner: Manner):
                     if fault.wait
                     else ""
                 )
-                raise StudyError(
+                kind = StudyError if fault.answered else UnreachableError
+                raise kind(
                     f"{remote.url} could not be fetched in {tries} "
                     f"{'try' if tries == 1 else 'tries'} ({fault}{later}).{kept} "
                     "Try again later, or, if this machine has no network, on one that has: "
@@ -263,7 +298,8 @@ def _insist(ask: Callable, remote: Remote, part: Path | None, manner: Manner):
                 ) from fault
             wait = max(fault.wait, manner.backoff_s * 2 ** (tries - 1))
             say(f"{remote.url}: {fault}; again in {wait:.1f} s")
-            time.sleep(wait)
+            if manner.stopping.wait(wait):
+                raise Stopped from fault
 
 
 def _go_on(
@@ -293,6 +329,7 @@ def _go_on(
         if not start:
             forget(part)
             _write_note(part, remote, response.headers, total)
+        progress.expect(total)
         progress.add(start, brought=False)
         try:
             _append(response, part, total, manner, progress)
@@ -304,11 +341,11 @@ def _go_on(
 def _append(
     response: "requests.Response",
     part: Path,
-    total: int,
+    total: int | None,
     manner: Manner,
     progress: Progress,
 ) -> None:
-    missing = total - _length(part)
+    missing = manner.max_bytes if total is None else total - _length(part)
     try:
         with part.open("ab") as file:
             for chunk in _chunks(response, manner, missing):
@@ -320,7 +357,7 @@ def _append(
             f"{response.url} cannot be written below {part.parent} ({error.strerror}), and what "
             "had come was removed. Make room, or name another folder (data_root, fetch.cache)."
         ) from error
-    if _length(part) < total:
+    if total is not None and _length(part) < total:
         raise Passing(f"the connection ended after {_length(part)} of {total} bytes")
 
 
@@ -343,6 +380,8 @@ def _chunks(response: "requests.Response", manner: Manner, most: int):
                 "has changed, or the address is wrong; look at its row in the registry."
             )
         yield chunk
+        if manner.stopping.is_set():
+            raise Stopped
         if (passed := time.monotonic() - began) > manner.timeout_s:
             if window < LEAST_RATE * passed:
                 raise Passing(f"{window} bytes came in {passed:.0f} s")
@@ -380,16 +419,17 @@ def _open(
                 "clock and the certificates of this machine."
             ) from error
         except RequestException as error:
-            raise Passing(f"no answer: {_plain(error)}") from error
+            raise Passing(f"no answer: {_plain(error)}", answered=False) from error
         except ValueError as error:  # where a redirect leads to is looked at early
             raise StudyError(f"{url} leads to what is no address: {error}.") from error
         if response.status_code not in REDIRECTS:
             break
         response.close()
-        if "Location" not in response.headers:
-            _refuse_region(response, remote)
-        # the address that a redirect gives is whole
-        url, query = urljoin(url, response.headers["Location"]), None
+        if "Location" in response.headers:
+            url = urljoin(url, response.headers["Location"])
+            query = None if "?" in url else query
+        else:
+            url = _in_region(response, url)
     else:
         raise StudyError(f"{remote.url} redirects more than {MAX_REDIRECTS} times.")
     if response.status_code in (200, 206, 416):
@@ -428,17 +468,24 @@ def _refuse_status(response: "requests.Response", remote: Remote) -> None:
     )
 
 
-def _refuse_region(response: "requests.Response", remote: Remote) -> None:
-    region = response.headers.get("x-amz-bucket-region")
-    raise StudyError(
-        f"{remote.url} leads elsewhere (status {response.status_code}) and does not say where"
-        + (
-            f": the bucket is in the region {region}, s3.{region}.amazonaws.com."
-            if region
-            else "."
+def _in_region(response: "requests.Response", url: str) -> str:
+    """Return the address in the region of its bucket: S3 tells the region, and not the address."""
+    region = response.headers.get("x-amz-bucket-region", "")
+    parts = urlsplit(url)
+    place = S3.fullmatch(parts.netloc)
+    if not (place and not place[1] and REGION.fullmatch(region)):
+        raise StudyError(
+            f"{url} leads elsewhere (status {response.status_code}) and does not say where"
+            + (f": the bucket is in the region {region}" if region else "")
+            + ". Correct the address."
         )
-        + " Correct the address."
-    )
+    return parts._replace(netloc=f"s3.{region}.amazonaws.com").geturl()
+
+
+def _bucket(url: SplitResult) -> str | None:
+    """Return the bucket of an address of Amazon's S3."""
+    place = S3.fullmatch(url.netloc)
+    return (place[1] or url.path.split("/")[1:2][0]) if place and url.path else None
 
 
 def _allowed(remote: Remote) -> set[tuple[str, int]]:
@@ -468,7 +515,10 @@ def _require_allowed(url: str, first: str, allowed: set[tuple[str, int]]) -> Non
         # a plain address was chosen by whoever wrote it; nothing leads from https down to it
         parts.scheme == "http" == urlsplit(first).scheme
     )
-    if not safe or place not in allowed:
+    own = _bucket(urlsplit(first))
+    # the same bucket, by another of its addresses
+    moved = parts.scheme == "https" and own and _bucket(parts) == own
+    if not safe or not (place in allowed or moved):
         named = ", ".join(sorted({host for host, _ in allowed}))
         raise StudyError(
             f"{first} leads to {parts.scheme}://{parts.netloc}, where nothing is fetched from "
@@ -501,11 +551,13 @@ def _total(response: "requests.Response") -> int | None:
 def _require_size(
     total: int | None, remote: Remote, part: Path, manner: Manner, start: int
 ) -> None:
+    if total is None and remote.checked:
+        return
     if total is None:
         raise StudyError(
             f"{remote.url}: the server does not say how large the file is, and neither does the "
             "registry, so that a whole file cannot be told from a part. Give its size in the "
-            "column bytes."
+            "column bytes, or its checksum."
         )
     if remote.n_bytes not in (None, total):
         raise StudyError(
@@ -544,7 +596,7 @@ def _note(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _write_note(part: Path, remote: Remote, headers: dict, total: int) -> None:
+def _write_note(part: Path, remote: Remote, headers: dict, total: int | None) -> None:
     etag, changed = headers.get("ETag"), headers.get("Last-Modified")
     # a weak ETag does not promise the same bytes
     strong = etag if etag and not etag.startswith("W/") else changed
@@ -567,7 +619,7 @@ def _known(part: Path, remote: Remote) -> dict | None:
         return None
     length = part.is_file() and not part.is_symlink() and _length(part)
     fits = note.get("url") == remote.url and note.get("validator") and length
-    return note if fits and length <= note.get("total", 0) else None
+    return note if fits and length <= (note.get("total") or 0) else None
 
 
 def _length(part: Path | None) -> int:
