@@ -613,7 +613,7 @@ def _explain_correlations(figure: Figure, tests: pd.DataFrame) -> None:
         Patch(facecolor=LIGHT, alpha=0.5, label="95 % band of the fit"),
     ]  # fmt: skip
     if "ceiling" in tests and _present(tests["ceiling"]).any():
-        label = "out of reach: beyond the ceiling of the reliabilities"
+        label = "beyond the ceiling of reliability"
         handles.append(
             Patch(facecolor="white", edgecolor=GREY, hatch="//////", label=label)
         )
