@@ -285,8 +285,8 @@ def describe_cells(n: str, *, rated: bool) -> Description:
     )
     caption = (
         f"What each of {n} people has: an image of every condition and cue{ratings}. Full cells "
-        "are there; pale ones hold fewer images than others have; a cross marks what is missing, of "
-        "people who were left out everything. Who and why stands in the table of exclusions."
+        "are there; pale ones hold fewer images than others have; a cross marks what is missing, "
+        "of people who were left out everything. Who and why stands in the table of exclusions."
     )
     return Description(alt, caption)
 
