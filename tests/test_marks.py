@@ -1,5 +1,6 @@
 """Each mark of a figure says who it is, stands where its values are, and is there once."""
 
+import warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 import results_tables as example
 import statsmodels.api as sm
 
-from handhold import drawing, figures, figures_quality, svg, tables
+from handhold import (
+    drawing,
+    figures,
+    figures_calibration,
+    figures_quality,
+    rates,
+    svg,
+    tables,
+)
 
 UNIT = "% signal change"
 HOSTILE = "</title><script>alert('1')</script> \x07 & " + "x" * 300
@@ -300,3 +309,43 @@ def test_a_table_without_numbers_has_no_marks(rng):
     assert saved(figures.draw_tracking(nothing, relief, tests)) == []
     q1 = example.attenuation_tests(attenuation, rng)
     assert saved(figures.draw_attenuation(nothing, q1, UNIT)) == []
+
+
+def test_rates_and_power_have_their_names():
+    counts = example.calibration_counts()
+    table = rates.rate(counts, level=0.95, alpha=0.05, smallest_r=0.1)
+    needed = rates.needed_subjects(table, 0.8)
+    marks = [
+        m
+        for part in saved(figures_calibration.draw_rates(table, 30, 0.05))
+        for m in part
+    ]
+    own = table[(table["n_subjects"] == 30) & ~table["test"].str.startswith("p in")]
+    own = own[~own["test"].isin(example.SAID[1:])]
+    expected = [
+        f"{row.question}, {row.test}, 30 people: {tables.display(row.rate, 'share')} "
+        f"{tables.interval(row.low, row.high, 'share')}"
+        for row in own.itertuples()
+    ]
+    assert sorted(map(title, marks)) == sorted(expected)
+
+    groups = saved(figures_calibration.draw_power(table, needed, 30))
+    assert len(groups) == len(example.COUNTED)
+    for (line, *points), question in zip(groups, example.COUNTED, strict=True):
+        assert title(line) == question
+        sizes = [title(mark).split(", ")[2].split(":")[0] for mark in points]
+        assert sizes == ["16 people", "30 people", "64 people"]
+
+
+def test_each_roi_has_its_name_in_every_view():
+    cube = np.mgrid[-6:7:2, -6:7:2, -6:7:2].reshape(3, -1).T
+    points = {
+        "ventral_acc": np.add(cube, [0, 32, -6]),
+        "insula": np.add(cube, [38, 4, 0]),
+    }
+    # nilearn and what it imports may warn about themselves.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        groups = saved(figures.draw_rois(points))
+    names = [mark.get("data-label") for part in groups for mark in part]
+    assert sorted(names) == ["Insula"] * 3 + ["Ventral ACC"] * 3

@@ -131,6 +131,8 @@ def test_two_hundred_people_take_sheets_that_show_each_once(checked):
         table["subject"]
     )
     described = captions.describe_registration(table)
+    for axis, at in registration.PLANES_MM.items():
+        assert f"{axis} = {at:g}" in described["registration-1"].caption
     assert "40 of 200 people" in described["registration-5"].caption
     assert "62 % to 99 %" in described["registration-1"].alt
 

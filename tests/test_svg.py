@@ -23,7 +23,7 @@ def inlined(inside, prefix="f"):
 
 
 GROUP = (
-    '<g id="people"><defs><path id="m" d="M 0 1.23456 L 1 0"/></defs><g>'
+    '<g id="people"><defs><path id="m" d="M 0 1.23456 L 1 0"/></defs><g id="axes">'
     '<use xlink:href="#m" x="1.00049" y="2"/><use xlink:href="#m" x="3" y="4"/></g></g>'
 )
 
@@ -41,6 +41,7 @@ def test_marks_get_their_names_in_the_order_in_which_they_are_drawn():
         "01: 0.12",
         '02 <b>"&',
     ]
+    assert [e.get("id") for e in root.iter() if e.get("id")] == ["people", "m"]
     # Neither the definition nor anything else is taken for a mark.
     assert len(list(root.iter(f"{svg.SVG}title"))) == 2
     assert root.find(f".//{svg.SVG}path").get("d") == "M 0 1.23 L 1 0"

@@ -53,17 +53,16 @@ def describe_figures(
     correlation, `unit` that of attenuation; `act` is what is to lower the response;
     `limits` are those of `describe_runs`, needed where there are runs; `view` is view.json.
     """
-    described = {
-        "coverage": describe_coverage(min_coverage),
-        "cells": describe_cells(rated="tests/tracking" in results),
-    }
-    if "qc/registration" in results:
-        described |= describe_registration(results["qc/registration"])
+    people = results["qc/registration"]
+    n = tables.display(len(people), "count")
+    described = describe_registration(people)
+    described["coverage"] = describe_coverage(min_coverage, n)
+    described["cells"] = describe_cells(n, rated="tests/tracking" in results)
     if view is not None:
         described["glass"] = describe_glass(view)
     if "qc/summary" in results:
         described["runs"] = describe_runs(results["qc/summary"].iloc[0], limits)
-        described["tsnr"] = describe_tsnr()
+        described["tsnr"] = describe_tsnr(n)
     rois = _drawn(results["regions/definitions"], definition=definition)
     described["rois"] = describe_rois(list(rois["region"]), definition)
     attenuation = _drawn(results["tests/attenuation"], definition=definition)
@@ -294,18 +293,18 @@ def describe_rois(names: list[str], definition: str) -> Description:
     return Description(alt, caption)
 
 
-def describe_coverage(min_coverage: float) -> Description:
+def describe_coverage(min_coverage: float, n: str) -> Description:
     """Describe `figures.draw_coverage`."""
     gate = f"{min_coverage:g}"
     alt = f"Heat map of coverage, ROIs by subjects; crosses mark cells below {gate}."
     caption = (
-        "Proportion of each ROI that each subject's images cover (of several images the "
-        f"worst). Crosses: below {gate}, excluded and listed in the table of exclusions."
+        f"Proportion of each ROI that the images of each of {n} subjects cover (of several "
+        f"images the worst). Crosses: below {gate}, excluded and listed in the table of exclusions."
     )
     return Description(alt, caption)
 
 
-def describe_cells(*, rated: bool) -> Description:
+def describe_cells(n: str, *, rated: bool) -> Description:
     """Describe `figures_quality.draw_cells`."""
     ratings = " and, by contrast, a rating" if rated else ""
     alt = (
@@ -313,9 +312,9 @@ def describe_cells(*, rated: bool) -> Description:
         f"cue{ratings}. Crosses mark what is missing."
     )
     caption = (
-        f"What each person has: an image of every condition and cue{ratings}. Full cells are "
-        "there; pale ones hold fewer images than others have; a cross marks what is missing, of "
-        "people who were left out everything. Who and why stands in the table of exclusions."
+        f"What each of {n} people has: an image of every condition and cue{ratings}. Full cells "
+        "are there; pale ones hold fewer images than others have; a cross marks what is missing, "
+        "of people who were left out everything. Who and why stands in the table of exclusions."
     )
     return Description(alt, caption)
 
@@ -323,11 +322,12 @@ def describe_cells(*, rated: bool) -> Description:
 def describe_registration(table: pd.DataFrame) -> dict[str, Description]:
     """Describe the sheets of `figures_quality.draw_registration`, by name of the figure."""
     covered = sorted(table["template_covered"].astype(float))
-    low, high = (tables.display(share, "share") for share in (covered[0], covered[-1]))
+    ends = [tables.display(share, "share") for share in (covered[0], covered[-1])]
+    found = " to ".join(dict.fromkeys(ends))
     return {
         name: Description(
             f"Outlines of {len(rows)} people's images on the MNI template in three planes. Of the "
-            f"template's brain they cover {low} to {high} over all {len(table)} people.",
+            f"template's brain they cover {found} over all {len(table)} people.",
             f"Registration check, {len(rows)} of {len(table)} people. Outline: what all images of "
             "a person measured, on the MNI152 template (ICBM 2009a) in the planes x = 2, y = 10 "
             "and z = 0 mm, left is left. It should run along the brain; images that were not "
@@ -406,11 +406,11 @@ def describe_runs(summary: Mapping, limits: Mapping[str, float]) -> Description:
     return Description(alt, caption)
 
 
-def describe_tsnr() -> Description:
+def describe_tsnr(n: str) -> Description:
     """Describe `figures_quality.draw_tsnr`."""
     alt = "Heat map of the temporal signal-to-noise ratio, ROIs by subjects."
     caption = (
-        "Temporal signal-to-noise ratio of each ROI in each subject: mean signal over the "
+        f"Temporal signal-to-noise ratio of each ROI in each of {n} subjects: mean signal over the "
         "standard deviation of what the model leaves, averaged over runs and over the voxels "
         "of the ROI that were measured. Where it is low, an effect is estimated poorly."
     )

@@ -58,7 +58,7 @@ STYLE = {
     "ytick.major.width": 0.7,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "hatch.linewidth": 0.5,
+    "hatch.linewidth": 0.7,
     "axes.unicode_minus": True,
     # A dollar sign in somebody's region name is not a formula.
     "text.parse_math": False,

@@ -340,10 +340,10 @@ def draw_rois(points: Mapping[str, NDArray]) -> Figure:
         annotate=True,
         alpha=0.55,
     )
-    for i, coordinates in enumerate(points.values()):
+    for i, (name, coordinates) in enumerate(points.items()):
         for view, (across, up) in {"x": (1, 2), "y": (0, 2), "z": (0, 1)}.items():
             plane = np.asarray(coordinates, float)[:, [across, up]]
-            _draw_shadow(display.axes[view].ax, plane, i)
+            _draw_shadow(display.axes[view].ax, plane, i, roi_name({"region": name}))
     handles = [
         Patch(
             facecolor=(*matplotlib.colors.to_rgb(colour_of(i)), 0.45),
@@ -613,7 +613,7 @@ def _explain_correlations(figure: Figure, tests: pd.DataFrame) -> None:
         Patch(facecolor=LIGHT, alpha=0.5, label="95 % band of the fit"),
     ]  # fmt: skip
     if "ceiling" in tests and _present(tests["ceiling"]).any():
-        label = "out of reach: beyond the ceiling of the reliabilities"
+        label = "beyond the ceiling of reliability"
         handles.append(
             Patch(facecolor="white", edgecolor=GREY, hatch="//////", label=label)
         )
@@ -773,7 +773,7 @@ def _write_beside(
         axes.text(x, height, shown, transform=place, va="center", fontsize=7)
 
 
-def _draw_shadow(axes: Axes, plane: NDArray, i: int) -> None:
+def _draw_shadow(axes: Axes, plane: NDArray, i: int, name: str) -> None:
     """Fill and outline where any of the points falls, seen along one axis."""
     if not len(plane):
         return
@@ -786,10 +786,11 @@ def _draw_shadow(axes: Axes, plane: NDArray, i: int) -> None:
     shadow = ndimage.binary_closing(shadow, iterations=2).astype(float)
     shadow = ndimage.gaussian_filter(shadow, 0.8)
     across, up = ((low[d] + np.arange(shadow.shape[d])) * VOXEL_MM for d in (0, 1))
-    axes.contourf(
+    filled = axes.contourf(
         across, up, shadow.T, [0.4, 2], colors=[colour_of(i)], alpha=0.45,
         hatches=[HATCHES[i % len(HATCHES)]], zorder=3 + i,
     )  # fmt: skip
+    name_marks(filled, [Mark(name, label=name)])
     axes.contour(
         across, up, shadow.T, [0.4], colors=[colour_of(i)], linewidths=1.3,
         linestyles=LINES[i % len(LINES)], zorder=3.5 + i,

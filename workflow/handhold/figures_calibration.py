@@ -1,5 +1,7 @@
 """Draw how often a study like this one would err, and how many people it would take."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from handhold import tables
 from handhold.drawing import (
     BLUE,
     COLOURS,
@@ -17,10 +20,12 @@ from handhold.drawing import (
     MM,
     VERMILION,
     WIDTH,
+    name_marks,
     readable,
     styled,
 )
 from handhold.rates import CONFOUNDED, ERROR, RIGHT
+from handhold.svg import Mark
 from handhold.verdicts import AGAINST, INCONCLUSIVE, SUPPORTED
 
 WORLDS = {
@@ -115,7 +120,7 @@ def draw_power(table: pd.DataFrame, needed: pd.DataFrame, n_subjects: int) -> Fi
             own[name].to_numpy(float) for name in ("low", "rate", "high")
         )
         panel.fill_between(n, low, high, color=colour, alpha=0.15, linewidth=0)
-        panel.plot(
+        curve = panel.plot(
             n,
             rate,
             color=colour,
@@ -127,6 +132,9 @@ def draw_power(table: pd.DataFrame, needed: pd.DataFrame, n_subjects: int) -> Fi
             clip_on=False,
             label=f"{question}: {notes.get(question, 'nothing planted')}",
         )
+        # the line that joins the marks comes first
+        line = Mark(question, label=question)
+        name_marks(curve[0], [line, *(_mark(row) for row in own.to_dict("records"))])
     if len(needed):
         panel.axhline(float(needed["power"].iloc[0]), color=GREY, linewidth=0.8)
     panel.axvline(n_subjects, color=INK, linewidth=0.8, linestyle=":")
@@ -174,17 +182,28 @@ def _draw_world(
         colour, marker, _ = LOOKS[row["meaning"]]
         bounds = [float(row["low"]), float(row["high"])]
         panel.plot(bounds, [y, y], color=colour, linewidth=1.2, clip_on=False)
-        panel.plot(
+        mark = panel.plot(
             [float(row["rate"])],
             [y],
             color=colour,
             marker=marker,
+            linestyle="",
             markersize=4.5,
             clip_on=False,
             zorder=3,
             markerfacecolor=colour if row["decides"] else "white",
             gid=f"rate {question} {test}",
         )
+        name_marks(mark[0], [_mark(row)])
+
+
+def _mark(row: Mapping) -> Mark:
+    """Name a rate by what it is of; its tooltip has the numbers."""
+    name = f"{row['question']}, {readable(row['test'], 40)}"
+    rate = tables.display(row["rate"], "share")
+    interval = tables.interval(row["low"], row["high"], "share")
+    n = tables.display(row["n_subjects"], "count")
+    return Mark(f"{name}, {n} people: {rate} {interval}", label=name)
 
 
 def _root(values):

@@ -98,7 +98,12 @@ def identify(svg_text: str, marks: Mapping[str, Sequence[Mark]]) -> str:
         if drawn:
             _share_style(groups[name], drawn)
     _share_pictures(root)
+    wanted = {name for element in root.iter() for name in _references(element)}
+    wanted |= {*marks}
     for element in root.iter():
+        if element.get("id") not in wanted:
+            # matplotlib names everything, and panels alike
+            element.attrib.pop("id", None)
         for key in {"d", "x", "y"} & {*element.attrib}:
             element.set(key, LONG_NUMBER.sub(_round, element.get(key)))
     written = ElementTree.tostring(root, encoding="unicode")
