@@ -367,8 +367,8 @@ def test_tooltips_say_who_and_every_digit(page):
 
 
 def test_the_marks_of_a_figure_are_walked_by_arrow_keys(page):
-    figure = page.locator("#figure-tracking .drawing")
-    figure.focus()
+    page.set_viewport_size({"width": browser.WIDTHS[0], "height": 300})
+    page.locator("#figure-tracking .drawing").focus()
     for key, said in (
         ("ArrowRight", "01: relief 0"),
         ("ArrowDown", "02: relief 1"),
@@ -379,6 +379,11 @@ def test_the_marks_of_a_figure_are_walked_by_arrow_keys(page):
         page.keyboard.press(key)
         assert page.locator("#said").text_content() == said
         assert page.locator("#tip").text_content() == said
+        seen = page.locator("#tip").bounding_box()
+        assert 0 <= seen["x"] <= seen["x"] + seen["width"] <= browser.WIDTHS[0]
+        assert 0 <= seen["y"] <= seen["y"] + seen["height"] <= 300
+        mark = page.locator("[data-active]").bounding_box()
+        assert 0 <= mark["y"] <= mark["y"] + mark["height"] <= 302  # and its outline
     page.keyboard.press("Enter")
     assert chosen(page) == {"01"}
 
