@@ -388,6 +388,22 @@ def test_the_marks_of_a_figure_are_walked_by_arrow_keys(page):
     assert chosen(page) == {"01"}
 
 
+def test_a_text_is_copied(pages, chromium, tmp_path):
+    text = pages["ordinary"][0].read_text("utf-8")
+    given = "<pre id=own>@article{a,\n}</pre><button data-copy=own hidden>Copy</button>"
+    (tmp_path / "page.html").write_text(
+        text.replace("<main>", f"<main>{given}"), "utf-8"
+    )
+    with browser.visit(chromium, tmp_path / "page.html") as (page, complaints):
+        page.get_by_role("button", name="Copy").click()
+        assert page.locator("#said").text_content() == "Copied"
+        page.get_by_label("Search All runs").press(
+            "Control+v"
+        )  # line ends become spaces
+        assert page.get_by_label("Search All runs").input_value() == "@article{a, }"
+    assert complaints == []
+
+
 def test_the_first_key_skips_to_the_answer(page):
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")

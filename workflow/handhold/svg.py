@@ -95,7 +95,15 @@ def identify(svg_text: str, marks: Mapping[str, Sequence[Mark]]) -> str:
                 if getattr(mark, key):
                     shape.set(f"data-{key}", _writable(getattr(mark, key)))
             ElementTree.SubElement(shape, f"{SVG}title").text = _writable(mark.title)
+        if drawn:
+            _share_style(groups[name], drawn)
+    _share_pictures(root)
+    wanted = {name for element in root.iter() for name in _references(element)}
+    wanted |= {*marks}
     for element in root.iter():
+        if element.get("id") not in wanted:
+            # matplotlib names everything, and panels alike
+            element.attrib.pop("id", None)
         for key in {"d", "x", "y"} & {*element.attrib}:
             element.set(key, LONG_NUMBER.sub(_round, element.get(key)))
     written = ElementTree.tostring(root, encoding="unicode")
@@ -174,6 +182,34 @@ def _shapes(group: Element) -> Iterator[Element]:
             yield child
         elif child.tag != f"{SVG}defs":
             yield from _shapes(child)
+
+
+def _share_style(group: Element, drawn: Sequence[Element]) -> None:
+    """Say what all marks of a group look like once, where all look the same."""
+    styles = {shape.get("style") for shape in drawn}
+    # the opacity of a group is not that of each of its marks
+    if len(styles) == 1 and not re.search(r"(^|[ ;])opacity", min(styles) or "opacity"):
+        for shape in drawn:
+            group.set("style", shape.attrib.pop("style"))
+
+
+def _share_pictures(root: Element) -> None:
+    """Keep a picture that comes again once, under definitions, and refer to it."""
+    places: dict[str | None, list[Element]] = {}
+    for image in root.iter(f"{SVG}image"):
+        places.setdefault(image.get(HREF), []).append(image)
+    shared = [images for images in places.values() if len(images) > 1]
+    for images in shared:
+        name = images[0].get("id", "")
+        kept = Element(images[0].tag, dict(images[0].attrib))
+        kept.attrib.pop("transform", None)
+        for image in images:
+            place = {"transform": image.get("transform", ""), HREF: f"#{name}"}
+            image.tag = f"{SVG}use"
+            image.attrib.clear()
+            image.attrib.update(place)
+        root.insert(0, Element(f"{SVG}defs"))
+        root[0].append(kept)
 
 
 def _round(number: re.Match) -> str:

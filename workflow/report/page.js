@@ -194,6 +194,16 @@
     if (n > SEARCHED) makeSearchable(table, box);
   }
 
+  // --- Copy a text; execCommand, since a page from disk has no other clipboard everywhere
+
+  for (const button of all("[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      getSelection().selectAllChildren(byId(button.dataset.copy));
+      said.textContent = document.execCommand("copy") ? "Copied" : "Selected";
+    });
+  }
+
   document.body.classList.add("scripted");
   document.querySelector(".tools").hidden = false;
   chooseFromAddress();
