@@ -211,7 +211,8 @@ def test_all_is_there_without_scripts(kind, pages, chromium):
 
 
 def test_every_figure_and_column_is_printed(pages, chromium, tmp_path):
-    with browser.visit(chromium, pages["ordinary"][0]) as (page, _):
+    path, found = pages["200 subjects"]
+    with browser.visit(chromium, path) as (page, _):
         page.locator("input[type=search]").last.fill("nowhere")  # print shows all rows
         page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
         # what Chromium lays out on A4 within the margins of 14 mm
@@ -234,7 +235,8 @@ def test_every_figure_and_column_is_printed(pages, chromium, tmp_path):
     for name in DRAWN:
         assert f"Drawing-{name}" in text
         assert f"Caption-{name}." in text
-    runs = pages["ordinary"][1]["qc/review"]
+    assert text.count("Volumes over") > 5  # the header is repeated on each page
+    runs = found["qc/review"]
     assert all(tables.display(v, "effect") in text for v in runs["largest_vif"])
 
 
@@ -261,7 +263,9 @@ def test_numbers_sort_by_their_unrounded_values_and_what_is_missing_comes_last(
     found = example.results(rng)
     fd = [0.1234561, 0.1234563, 0.1234562, 10.0, 9.0, -1.0, 1e-9, 1e7]
     runs = example.as_text(
-        found["qc/review"].iloc[:9].assign(mean_fd=[*fd, np.nan], run=range(9))
+        found["qc/review"]
+        .iloc[:9]
+        .assign(mean_fd=[*fd[:3], np.nan, *fd[3:]], run=range(9))
     )
     (tmp_path / "page.html").write_text(example.render({**found, "qc/review": runs}))
     with browser.visit(chromium, tmp_path / "page.html") as (page, _):
@@ -278,7 +282,7 @@ def test_numbers_sort_by_their_unrounded_values_and_what_is_missing_comes_last(
     assert seen == [
         ("ascending", [*rising, "n/a"]),
         ("descending", [*rising[::-1], "n/a"]),
-        (None, [*map(str, fd), "n/a"]),
+        (None, [str(v) for v in fd[:3]] + ["n/a"] + [str(v) for v in fd[3:]]),
     ]
 
 
@@ -365,8 +369,8 @@ def test_tooltips_say_who_and_every_digit(page):
 
 
 def test_the_marks_of_a_figure_are_walked_by_arrow_keys(page):
-    figure = page.locator("#figure-tracking .drawing")
-    figure.focus()
+    page.set_viewport_size({"width": browser.WIDTHS[0], "height": 300})
+    page.locator("#figure-tracking .drawing").focus()
     for key, said in (
         ("ArrowRight", "01: relief 0"),
         ("ArrowDown", "02: relief 1"),
@@ -377,8 +381,29 @@ def test_the_marks_of_a_figure_are_walked_by_arrow_keys(page):
         page.keyboard.press(key)
         assert page.locator("#said").text_content() == said
         assert page.locator("#tip").text_content() == said
+        seen = page.locator("#tip").bounding_box()
+        assert 0 <= seen["x"] <= seen["x"] + seen["width"] <= browser.WIDTHS[0]
+        assert 0 <= seen["y"] <= seen["y"] + seen["height"] <= 300
+        mark = page.locator("[data-active]").bounding_box()
+        assert 0 <= mark["y"] <= mark["y"] + mark["height"] <= 302  # and its outline
     page.keyboard.press("Enter")
     assert chosen(page) == {"01"}
+
+
+def test_a_text_is_copied(pages, chromium, tmp_path):
+    text = pages["ordinary"][0].read_text("utf-8")
+    given = "<pre id=own>@article{a,\n}</pre><button data-copy=own hidden>Copy</button>"
+    (tmp_path / "page.html").write_text(
+        text.replace("<main>", f"<main>{given}"), "utf-8"
+    )
+    with browser.visit(chromium, tmp_path / "page.html") as (page, complaints):
+        page.get_by_role("button", name="Copy").click()
+        assert page.locator("#said").text_content() == "Copied"
+        page.get_by_label("Search All runs").press(
+            "Control+v"
+        )  # line ends become spaces
+        assert page.get_by_label("Search All runs").input_value() == "@article{a, }"
+    assert complaints == []
 
 
 def test_the_first_key_skips_to_the_answer(page):

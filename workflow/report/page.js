@@ -23,14 +23,18 @@
     cell.removeAttribute("title");
   }
 
+  let told = null; // the element that the tooltip tells of
+
   function showTip(element) {
+    told = element;
     tip.textContent = element.dataset.tip;
     tip.hidden = false;
     const at = element.getBoundingClientRect();
     const box = tip.getBoundingClientRect();
-    const room = document.documentElement.clientWidth - box.width - 8;
-    tip.style.left = `${Math.max(8, Math.min(at.left + at.width / 2 - box.width / 2, room))}px`;
-    tip.style.top = `${at.top > box.height + 12 ? at.top - box.height - 8 : at.bottom + 8}px`;
+    const within = (place, room) => `${Math.max(8, Math.min(place, room - 8))}px`;
+    const above = at.top - box.height - 8;
+    tip.style.left = within(at.left + (at.width - box.width) / 2, innerWidth - box.width);
+    tip.style.top = within(above > 8 ? above : at.bottom + 8, innerHeight - box.height);
   }
   const hideTip = () => { tip.hidden = true; };
   const tipped = (event) => event.target.closest?.("[data-tip]");
@@ -40,7 +44,7 @@
     if (element) showTip(element);
     else hideTip();
   });
-  document.addEventListener("scroll", hideTip, true);
+  document.addEventListener("scroll", () => tip.hidden || showTip(told), true);
 
   // --- One person, everywhere
 
@@ -108,7 +112,7 @@
       leave();
       at = at < 0 && by < 0 ? marks.length - 1 : (at + by + marks.length) % marks.length;
       marks[at].setAttribute("data-active", "");
-      marks[at].scrollIntoView({ block: "nearest", inline: "nearest" });
+      marks[at].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
       showTip(marks[at]);
       said.textContent = marks[at].dataset.tip;
     });
@@ -188,6 +192,16 @@
     const n = table.tBodies[0].rows.length;
     if (n > 1) makeSortable(table);
     if (n > SEARCHED) makeSearchable(table, box);
+  }
+
+  // --- Copy a text; execCommand, since a page from disk has no other clipboard everywhere
+
+  for (const button of all("[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      getSelection().selectAllChildren(byId(button.dataset.copy));
+      said.textContent = document.execCommand("copy") ? "Copied" : "Selected";
+    });
   }
 
   document.body.classList.add("scripted");
