@@ -410,6 +410,30 @@ def test_keys_move_while_the_brain_has_the_focus(opened):
     assert told(page)[0] == [-6, 42, 4]
 
 
+def test_the_wheel_turns_the_page_or_the_slices_that_have_the_focus(opened):
+    page = opened[0]
+    go(page, (0, 0, 0))
+    page.locator("#viewer-go").focus()
+    page.locator("#viewer-canvas").scroll_into_view_if_needed()
+    box = page.locator("#viewer-canvas").bounding_box()
+    over = (box["x"] + 0.15 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.move(*over)
+    page.mouse.wheel(0, 1)
+    page.wait_for_function("window.scrollY > 0")
+    assert told(page)[0] == [0, 0, 0]
+    page.locator("#viewer-canvas").focus()
+    page.mouse.wheel(0, 1)
+    page.wait_for_function("document.getElementById('viewer-z').value != 0")
+
+
+def test_paper_has_the_figure_and_no_canvas(opened):
+    page = opened[0]
+    page.emulate_media(media="print")
+    assert not page.locator("#viewer").is_visible()
+    assert page.locator("#figure-glass").is_visible()
+    page.emulate_media(media="screen")
+
+
 def test_the_picture_shows_maps_by_opacity_and_threshold(opened):
     page = opened[0]
     go(page, (0, 0, 10))

@@ -104,6 +104,7 @@
       isRadiologicalConvention: false,
       sagittalNoseLeft: false,
       dragAndDropEnabled: false,
+      dragMode: 0,
       multiplanarShowRender: 0,
       multiplanarPadPixels: 12,
       showAllOrientationMarkers: true,
@@ -131,7 +132,8 @@
     function say(name) {
       const input = at(name);
       const unit = input.dataset.unit;
-      const text = unit ? `${input.value}\u00a0${unit}` : written(Number(input.value));
+      const hidden = unit && Number(input.value) === 0 ? " (hidden)" : "";
+      const text = unit ? `${input.value}\u00a0${unit}${hidden}` : written(Number(input.value));
       at(`${name}-is`).textContent = text;
       input.setAttribute("aria-valuetext", text);
     }
@@ -249,6 +251,7 @@
     box.addEventListener("wheel", (event) => {
       if (document.activeElement !== canvas) event.stopPropagation();
     }, true);
+    box.addEventListener("dblclick", (event) => event.stopPropagation(), true);
     // A finger scrolls the page; a tap reaches niivue as a click.
     for (const touch of ["touchstart", "touchmove", "touchend", "touchcancel"]) {
       box.addEventListener(touch, (event) => event.stopPropagation(), true);
