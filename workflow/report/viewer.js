@@ -172,9 +172,17 @@
       rois: outline,
     };
 
+    // A slider moves faster than a brain is drawn: what was turned is painted once a frame.
+    const turned = new Set();
     function paint(name) {
-      if (layers[name]) painters[name]();
-      nv.updateGLVolume();
+      const waits = turned.size > 0;
+      turned.add(name);
+      if (waits) return;
+      requestAnimationFrame(() => {
+        for (const name of turned) painters[name]();
+        turned.clear();
+        nv.updateGLVolume();
+      });
     }
 
     function row(term, ...parts) {
@@ -233,6 +241,7 @@
     );
     at("go")?.addEventListener("change", (event) => {
       if (event.target.value) go(event.target.value.split(" ").map(Number));
+      event.target.value = "";
     });
 
     // Keys and wheel belong to the brain only while it has the focus; niivue would take both.
