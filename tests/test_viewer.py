@@ -125,7 +125,7 @@ def test_binding_is_averaged_over_the_voxels_of_the_study(study, view):
     )
 
 
-def test_a_heavy_map_loses_planes_but_changes_no_value(study, monkeypatch):
+def test_a_heavy_map_loses_planes_but_changes_no_value(study, view, monkeypatch):
     full = np.asarray(nib.load(study[0]["stranger"]).dataobj)
     monkeypatch.setattr(brain, "BUDGET", 60_000)
     thin = gather(study)
@@ -138,15 +138,9 @@ def test_a_heavy_map_loses_planes_but_changes_no_value(study, monkeypatch):
     total = sum(len(c) for name, c in thin.files.items() if name.startswith("contrast"))
     assert total < 60_000
     binding, at_binding = unpack(thin.files["receptor.nii.gz"])
-    whole, _ = unpack(gather_whole(study).files["receptor.nii.gz"])
+    whole, _ = unpack(view.files["receptor.nii.gz"])
     assert np.array_equal(affine, at_binding)
     assert np.array_equal(binding, whole[::step, ::step, ::step], equal_nan=True)
-
-
-def gather_whole(study):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brain, "BUDGET", 10**9)
-        return gather(study)
 
 
 def test_the_scale_is_set_by_the_brain_and_shared_by_contrasts(study, view):
@@ -313,12 +307,20 @@ def launch():
 
 
 @pytest.fixture(scope="module")
-def opened(view, launch, tmp_path_factory):
+def light(study):
+    """The same on a coarser template: processors draw it instead of graphics cards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brain, "TEMPLATE_MM", 4)
+        return gather(study)
+
+
+@pytest.fixture(scope="module")
+def opened(light, launch, tmp_path_factory):
     """The page with its brain drawn; what the browser complained of; what it asked for."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render(view, viewer.read_program()), encoding="utf-8")
+    path.write_text(render(light, viewer.read_program()), encoding="utf-8")
     browser = launch(*GL)
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
     context.set_offline(True)
     page = context.new_page()
     page.set_default_timeout(120_000)
@@ -364,20 +366,20 @@ def go(page, place):
         )
 
 
-def require_truth(found, place, study, view):
+def require_truth(found, place, study, light):
     for name, values in study[2].items():
         assert found[name] == pytest.approx(at(values, place), rel=1e-6, nan_ok=True)
-    binding, _ = unpack(view.files["receptor.nii.gz"])
+    binding, _ = unpack(light.files["receptor.nii.gz"])
     assert found["receptor"] == pytest.approx(at(binding, place), rel=1e-6, nan_ok=True)
 
 
-def test_a_known_place_has_its_known_values(opened, study, view):
+def test_a_known_place_has_its_known_values(opened, study, light):
     page = opened[0]
     for place in ((-6, 42, 4), (30, -20, 12), (-50, -30, 30), (0, -104, 0)):
         go(page, place)
         said, found = told(page)
         assert said == list(place)
-        require_truth(found, place, study, view)
+        require_truth(found, place, study, light)
     # outside what was measured
     assert "no value" in page.locator("#viewer-values").inner_text()
     go(page, CENTRE["vACC"])
@@ -386,7 +388,7 @@ def test_a_known_place_has_its_known_values(opened, study, view):
     assert "% <signal>: holding lowered the response" in text
 
 
-def test_a_click_on_the_left_is_on_the_left_and_tells_its_values(opened, study, view):
+def test_a_click_on_the_left_is_on_the_left_and_tells_its_values(opened, study, light):
     page = opened[0]
     box = page.locator("#viewer-canvas").bounding_box()
     # the first slice is seen from above, the left of the brain on the left
@@ -396,7 +398,7 @@ def test_a_click_on_the_left_is_on_the_left_and_tells_its_values(opened, study, 
             f"Number(document.getElementById('viewer-x').value) * {side} > 0"
         )
         place, found = told(page)
-        require_truth(found, place, study, view)
+        require_truth(found, place, study, light)
 
 
 def test_keys_move_while_the_brain_has_the_focus(opened):
@@ -408,6 +410,30 @@ def test_keys_move_while_the_brain_has_the_focus(opened):
     assert told(page)[0] == [-2, 4, 2]
     page.locator("#viewer-go").select_option(label="vACC, left")
     assert told(page)[0] == [-6, 42, 4]
+
+
+def test_the_wheel_turns_the_page_or_the_slices_that_have_the_focus(opened):
+    page = opened[0]
+    go(page, (0, 0, 0))
+    page.locator("#viewer-go").focus()
+    page.locator("#viewer-canvas").scroll_into_view_if_needed()
+    box = page.locator("#viewer-canvas").bounding_box()
+    over = (box["x"] + 0.15 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.move(*over)
+    page.mouse.wheel(0, 1)
+    page.wait_for_function("window.scrollY > 0")
+    assert told(page)[0] == [0, 0, 0]
+    page.locator("#viewer-canvas").focus()
+    page.mouse.wheel(0, 1)
+    page.wait_for_function("document.getElementById('viewer-z').value != 0")
+
+
+def test_paper_has_the_figure_and_no_canvas(opened):
+    page = opened[0]
+    page.emulate_media(media="print")
+    assert not page.locator("#viewer").is_visible()
+    assert page.locator("#figure-glass").is_visible()
+    page.emulate_media(media="screen")
 
 
 def test_the_picture_shows_maps_by_opacity_and_threshold(opened):
@@ -478,10 +504,10 @@ def test_every_control_has_a_name_and_nothing_leaves_the_page(opened):
     ],
 )
 def test_without_webgl_or_scripts_the_figure_remains(
-    view, launch, tmp_path, flags, scripts, said
+    light, launch, tmp_path, flags, scripts, said
 ):
     path = tmp_path / "report.html"
-    path.write_text(render(view, viewer.read_program()), encoding="utf-8")
+    path.write_text(render(light, viewer.read_program()), encoding="utf-8")
     browser = launch(*flags)
     context = browser.new_context(java_script_enabled=scripts)
     page, complaints = context.new_page(), []

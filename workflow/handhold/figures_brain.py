@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from handhold.drawing import GREY, INK, MM, WIDTH, plain, styled
+from handhold.drawing import GREY, INK, MM, WIDTH, plain, readable, styled
 
 # From faint to strong on white; the hues are those of the interactive brain.
 WARM = LinearSegmentedColormap.from_list(
@@ -88,7 +88,7 @@ def draw_glass(
             _draw_view(axes, values, brain, x_mm, view, colours)
             left += (length + 3) * scale
         title = (
-            f"Attenuation, {plain(name)}"
+            f"Attenuation, {readable(name)}"
             if name
             else f"Binding, {plain(receptor['label'])}"
         )

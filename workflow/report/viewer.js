@@ -104,6 +104,7 @@
       isRadiologicalConvention: false,
       sagittalNoseLeft: false,
       dragAndDropEnabled: false,
+      dragMode: 0,
       multiplanarShowRender: 0,
       multiplanarPadPixels: 12,
       showAllOrientationMarkers: true,
@@ -131,7 +132,8 @@
     function say(name) {
       const input = at(name);
       const unit = input.dataset.unit;
-      const text = unit ? `${input.value}\u00a0${unit}` : written(Number(input.value));
+      const hidden = unit && Number(input.value) === 0 ? " (hidden)" : "";
+      const text = unit ? `${input.value}\u00a0${unit}${hidden}` : written(Number(input.value));
       at(`${name}-is`).textContent = text;
       input.setAttribute("aria-valuetext", text);
     }
@@ -170,9 +172,17 @@
       rois: outline,
     };
 
+    // A slider moves faster than a brain is drawn: what was turned is painted once a frame.
+    const turned = new Set();
     function paint(name) {
-      if (layers[name]) painters[name]();
-      nv.updateGLVolume();
+      const waits = turned.size > 0;
+      turned.add(name);
+      if (waits) return;
+      requestAnimationFrame(() => {
+        for (const name of turned) painters[name]();
+        turned.clear();
+        nv.updateGLVolume();
+      });
     }
 
     function row(term, ...parts) {
@@ -231,6 +241,7 @@
     );
     at("go")?.addEventListener("change", (event) => {
       if (event.target.value) go(event.target.value.split(" ").map(Number));
+      event.target.value = "";
     });
 
     // Keys and wheel belong to the brain only while it has the focus; niivue would take both.
@@ -249,6 +260,7 @@
     box.addEventListener("wheel", (event) => {
       if (document.activeElement !== canvas) event.stopPropagation();
     }, true);
+    box.addEventListener("dblclick", (event) => event.stopPropagation(), true);
     // A finger scrolls the page; a tap reaches niivue as a click.
     for (const touch of ["touchstart", "touchmove", "touchend", "touchcancel"]) {
       box.addEventListener(touch, (event) => event.stopPropagation(), true);
