@@ -76,7 +76,9 @@ def rated(baselines=True):
     partial = {"partial_r": 0.5, "partial_low": 0.1, "partial_high": 0.7}
     partial |= {"p_partial": 0.02, "p_partial_fwe": 0.03, "bf10_partial": 3.3}
     return {
-        "relief": text_table([{"subject": s, "contrast": "partner", "relief": 1} for s in "abc"]),
+        "relief": text_table(
+            [{"subject": s, "contrast": "partner", "relief": 1} for s in "abc"]
+        ),
         "reliability": text_table([{"reliability": "n/a"}]),
         "tests/tracking": table_of_tests("Q3", model=model, ceiling="n/a", **partial),
         "tests/coupling": table_of_tests("Q4", model=model, ceiling="n/a", **partial),
@@ -85,11 +87,18 @@ def rated(baselines=True):
 
 def of_runs():
     """Return what BOLD adds."""
-    summary = {"n_subjects": 17, "n_runs": 34, "total_volumes": 5100, "total_censored": 51}
+    summary = {
+        "n_subjects": 17,
+        "n_runs": 34,
+        "total_volumes": 5100,
+        "total_censored": 51,
+    }
     summary |= {"share_censored": 0.01, "highest_censored": 0.125, "average_fd": 0.11}
     summary |= {"df_low": 101, "df_high": 119, "n_warned": 0}
     cells = [
-        {"condition": c, "cue": cue, "vif": 2.5} for c in ("alone", "partner") for cue in "ts"
+        {"condition": c, "cue": cue, "vif": 2.5}
+        for c in ("alone", "partner")
+        for cue in "ts"
     ]
     return {
         "qc/summary": text_table([summary]),
@@ -109,7 +118,12 @@ def study(source="maps", **changes):
     )  # fmt: skip
     for section, keys in changes.items():
         config[section] = {**config[section], **keys}
-    row = {"label": "mu-opioid", "unit": "BP", "licence": "CC0", "citation": "Kantonen (2020)"}
+    row = {
+        "label": "mu-opioid",
+        "unit": "BP",
+        "licence": "CC0",
+        "citation": "Kantonen (2020)",
+    }
     atlas = {"what": "", "citation": "x (2000)", "licence": "MIT"}
     return {
         "source": source, "act": "holding", "unit": "% signal change", "config": config,
@@ -200,9 +214,15 @@ def test_the_text_follows_what_changes():
     """Another count or choice in, another word out; the old one is gone."""
     results = images() | of_runs()
     results["qc/summary"] = results["qc/summary"].assign(n_runs="51")
-    results["tests/attenuation"] = table_of_tests("Q1", n_permutations=1023, exact="true")
+    results["tests/attenuation"] = table_of_tests(
+        "Q1", n_permutations=1023, exact="true"
+    )
     told = study("bids", tests={"level": 0.9, "smallest_dz": 0.2})
-    told["effect"] = {"NoiseModel": "ols", "HRF": "glover + derivative", "SmoothingFWHM": 5}
+    told["effect"] = {
+        "NoiseModel": "ols",
+        "HRF": "glover + derivative",
+        "SmoothingFWHM": 5,
+    }
     text = body(write(results, told))
     assert "51 runs" in text
     assert "all 1,023 sign flips" in text
@@ -232,7 +252,9 @@ def test_the_text_follows_what_changes():
     ],
 )  # fmt: skip
 def test_a_choice_of_the_first_level_is_cited_where_it_was_made(changes, named, absent):
-    cited = {work.key for work in write(images() | of_runs(), study("bids", **changes)).works}
+    cited = {
+        work.key for work in write(images() | of_runs(), study("bids", **changes)).works
+    }
     assert set(named) <= cited
     assert not set(absent) & cited
 
@@ -274,7 +296,10 @@ def test_trials_are_told_where_a_slope_was_found():
     paper = write(results)
     keys = {work.key for work in paper.works}
     assert {"enders2007", "kuznetsova2017"} <= keys
-    assert not keys & {"kenny2003", "hesterberg2015"}  # no indirect effect was estimated
+    assert not keys & {
+        "kenny2003",
+        "hesterberg2015",
+    }  # no indirect effect was estimated
     assert "480 trials at most" in body(paper)
     results["tests/within"] = trials.assign(effect="n/a")
     assert "enders2007" not in {work.key for work in write(results).works}
@@ -284,7 +309,11 @@ def test_the_act_and_ready_made_contrasts_are_told_as_they_are():
     told = study()
     told["act"] = "reappraising"
     told["config"]["contrasts"] = [
-        {"name": "partner", "image": "rea_minus_look", "direction": "held_minus_baseline"}
+        {
+            "name": "partner",
+            "image": "rea_minus_look",
+            "direction": "held_minus_baseline",
+        }
     ]
     text = body(write(images(), told))
     assert "above 0 reappraising lowered the response" in text
@@ -304,7 +333,9 @@ def test_fmriprep_is_cited_with_the_version_of_its_derivatives():
     paper = write(images() | of_runs(), told)
     assert "fMRIPrep 23.2.1 [@esteban2019]" in body(paper)
     assert "(Hands, doi 10.1/x)" in body(paper)
-    told["acquisition"]["derivatives"] = {"GeneratedBy": [{"Name": "own", "Version": "1"}]}
+    told["acquisition"]["derivatives"] = {
+        "GeneratedBy": [{"Name": "own", "Version": "1"}]
+    }
     paper = write(images() | of_runs(), told)
     assert "preprocessed with own 1," in body(paper)
     assert "esteban2019" not in {work.key for work in paper.works}
@@ -313,7 +344,10 @@ def test_fmriprep_is_cited_with_the_version_of_its_derivatives():
 def test_a_map_of_ones_own_is_listed_as_its_registry_words_it():
     told = study()
     own = {"label": "mine", "unit": "a.u.", "licence": "none & all", "doi": "n/a"}
-    told["maps"] = [*told["maps"], {**own, "citation": "Doe {and} others (1999), J. 1_2"}]
+    told["maps"] = [
+        *told["maps"],
+        {**own, "citation": "Doe {and} others (1999), J. 1_2"},
+    ]
     paper = write(images(), told)
     (work,) = [work for work in paper.works if work.kind == "misc"]
     assert work.plain == "Doe and others (1999), J. 1_2."
@@ -328,14 +362,20 @@ def test_latex_cites_by_key_and_escapes():
     told["unit"] = "% & \\input{x} _^~"
     paper = write(images(), told)
     tex = paper.latex
-    keys = {k for group in re.findall(r"\\cite\{([^}]*)\}", tex) for k in group.split(",")}
+    keys = {
+        k for group in re.findall(r"\\cite\{([^}]*)\}", tex) for k in group.split(",")
+    }
     assert keys == {work.key for work in paper.works}
     assert keys == set(references.parse_references(paper.bibtex))
-    assert r"\% \& \textbackslash{}input\{x\} \_\textasciicircum{}\textasciitilde{}" in tex
+    assert (
+        r"\% \& \textbackslash{}input\{x\} \_\textasciicircum{}\textasciitilde{}" in tex
+    )
     assert "\\input{x}" not in tex
     bare = re.sub(r"\\[{}\\%&_#$]", "", tex)
     assert bare.count("{") == bare.count("}")
-    assert not re.search(r"(?<!\\)[%&#_$](?!\S*\$)", re.sub(r"^% .*|\$[<>-]\$", "", bare))
+    assert not re.search(
+        r"(?<!\\)[%&#_$](?!\S*\$)", re.sub(r"^% .*|\$[<>-]\$", "", bare)
+    )
 
 
 def test_the_same_results_give_the_same_text():
@@ -361,11 +401,18 @@ def test_the_checklist_is_filled_where_the_results_tell():
     table = checklist(images() | of_runs(), told)
     timing = table.loc["Sequence and its timing: type, TR, TE, flip angle", "answer"]
     assert timing == "repetition time 2 s; echo time 0.03 s"
-    assert table.loc["Confounds and censoring", "answer"].startswith("24 motion parameters")
+    assert table.loc["Confounds and censoring", "answer"].startswith(
+        "24 motion parameters"
+    )
     assert "51 volumes (1.0 %)" in table.loc["Confounds and censoring", "answer"]
     assert table.loc["Ethics approval and consent", "filled_by"] == "author"
     assert set(table["section"]) == {
-        *("Experimental design", "Acquisition", "Preprocessing", "Statistical modelling"),
+        *(
+            "Experimental design",
+            "Acquisition",
+            "Preprocessing",
+            "Statistical modelling",
+        ),
         *("Results", "Data sharing", "Reproducibility"),
     }
 
@@ -383,7 +430,9 @@ def test_the_checklist_leaves_to_the_author_what_images_cannot_tell():
 
 
 def test_the_library_is_complete():
-    assert len({work.fields.get("doi", key) for key, work in LIBRARY.items()}) == len(LIBRARY)
+    assert len({work.fields.get("doi", key) for key, work in LIBRARY.items()}) == len(
+        LIBRARY
+    )
     for key, work in LIBRARY.items():
         needed = {"author", "year", "title"} | {
             "article": {"journal", "pages"},
@@ -396,7 +445,9 @@ def test_the_library_is_complete():
         doi = work.fields.get("doi")
         assert doi is None or re.fullmatch(r"10\.\d{4,9}/\S+", doi), key
         first = work.fields["author"].split(",")[0].lower()
-        assert re.sub(r"[^a-z]", "", key)[:4] in re.sub(r"[^a-z]", "", _ascii(first)), key
+        assert re.sub(r"[^a-z]", "", key)[:4] in re.sub(r"[^a-z]", "", _ascii(first)), (
+            key
+        )
         assert references.parse_references(work.bibtex)[key] == work
         # braces balance and ampersands are escaped, as BibTeX wants
         assert work.bibtex.count("{") == work.bibtex.count("}"), key
@@ -424,7 +475,9 @@ def test_every_work_of_the_library_can_be_cited():
 def test_the_registries_of_maps_and_atlases_are_known_by_doi():
     """What the shipped registries cite is in the library with all its fields."""
     for name in ("atlases", "receptors"):
-        table = pd.read_csv(REPORT.parents[1] / "atlases" / f"{name}.tsv", sep="\t", dtype=str)
+        table = pd.read_csv(
+            REPORT.parents[1] / "atlases" / f"{name}.tsv", sep="\t", dtype=str
+        )
         table = table.fillna("n/a")
         for row in table.to_dict("records"):
             works = references.find_works(row["citation"], row["doi"], LIBRARY)
@@ -441,7 +494,7 @@ def test_a_broken_library_is_refused(fault):
         "no end": entry.removesuffix("}\n") + "\n",
         "two lines": entry.replace("{1}", "{1\n2}"),
     }[fault]
-    with pytest.raises(ValueError, match="brace|stands twice"):
+    with pytest.raises(ValueError, match=r"brace|stands twice"):
         references.parse_references(text)
 
 
@@ -451,7 +504,9 @@ def test_a_broken_library_is_refused(fault):
 def test_sidecars_are_inherited_and_people_described(tmp_path):
     (tmp_path / "sub-01" / "func").mkdir(parents=True)
     (tmp_path / "task-x_bold.json").write_text('{"EchoTime": 0.03, "FlipAngle": 90}')
-    (tmp_path / "task-y_bold.json").write_text('{"EchoTime": 0.99, "Manufacturer": "no"}')
+    (tmp_path / "task-y_bold.json").write_text(
+        '{"EchoTime": 0.99, "Manufacturer": "no"}'
+    )
     own = tmp_path / "sub-01" / "func" / "sub-01_task-x_run-2_bold.json"
     own.write_text('{"EchoTime": 0.04, "SliceTiming": [0, 1]}')
     (tmp_path / "participants.tsv").write_text(
@@ -468,7 +523,9 @@ def test_sidecars_are_inherited_and_people_described(tmp_path):
     said = acquisition.read_acquisition(tmp_path, tmp_path / "nowhere", runs)
     assert said["scans"] == {"echo time": "0.03, 0.04 s", "flip angle": "90 degrees"}
     assert said["n_slice_timed"] == 1
-    assert said["people"]["age"].startswith("mean age 25.0 years (SD 7.1, range 20 to 30")
+    assert said["people"]["age"].startswith(
+        "mean age 25.0 years (SD 7.1, range 20 to 30"
+    )
     assert said["people"]["sex"] == "sex: 1 F, 1 M"
     assert said["dataset"] == said["derivatives"] == {}
     assert copy.copy(said["scans"])

@@ -65,7 +65,9 @@ def test_lines_come_seldom_and_none_after_the_last():
         ({}, {"a": 3}, 0.0, 0.0),
     ],
 )
-def test_time_left_is_work_over_what_runs_side_by_side(finished, waiting, elapsed, left):
+def test_time_left_is_work_over_what_runs_side_by_side(
+    finished, waiting, elapsed, left
+):
     assert time_left(finished, waiting, elapsed) == pytest.approx(left)
 
 
@@ -85,4 +87,6 @@ def test_the_last_line_is_where_the_report_is(tmp_path):
     page = tmp_path / "report.html"
     assert part_on_success("2 s", page).endswith(f"Results: {tmp_path}\n")
     page.touch()
-    assert part_on_success("2 s", page) == f"handhold: done in 2 s. The report: {page}\n"
+    assert (
+        part_on_success("2 s", page) == f"handhold: done in 2 s. The report: {page}\n"
+    )

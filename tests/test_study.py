@@ -204,9 +204,9 @@ def test_the_text_for_the_paper_tells_this_study(checkout):
         assert (checkout.results() / "paper" / name).stat().st_size > 1000
     page = (checkout.results() / "report.html").read_text("utf-8")
     assert "simulated for 6 people" in page
-    assert (checkout.results() / "provenance" / "command.txt").read_text("utf-8").strip() in (
-        html.unescape(page)
-    )
+    assert (checkout.results() / "provenance" / "command.txt").read_text(
+        "utf-8"
+    ).strip() in (html.unescape(page))
 
 
 def test_the_run_says_what_ran_and_what_was_kept(checkout):
@@ -222,7 +222,9 @@ def test_the_run_says_what_ran_and_what_was_kept(checkout):
     assert steps.loc["read_subject", "n_kept"] == 6
     assert steps["asks"].str.endswith("?").all()
     last = done.stdout.strip().splitlines()[-1]
-    assert re.fullmatch(r"handhold: done in .+\. The report: results/small/report\.html", last)
+    assert re.fullmatch(
+        r"handhold: done in .+\. The report: results/small/report\.html", last
+    )
     pd.testing.assert_frame_equal(checkout.table("provenance/results"), before)
     page = (checkout.results() / "report.html").read_text("utf-8")
     assert "--forcerun draw_rois" in page
@@ -241,7 +243,9 @@ def test_the_results_are_a_bids_dataset(checkout, tmp_path):
         return {each["location"] for each in issues if each["severity"] == "error"}
 
     copied = tmp_path / "small"
-    shutil.copytree(checkout.results(), copied, ignore=shutil.ignore_patterns("simulated"))
+    shutil.copytree(
+        checkout.results(), copied, ignore=shutil.ignore_patterns("simulated")
+    )
     assert errors(copied) == set()
     (copied / "stray.tsv").write_text("a\n1\n", encoding="utf-8")
     assert errors(copied) == {"/stray.tsv"}

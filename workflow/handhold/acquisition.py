@@ -105,7 +105,9 @@ def describe_people(path: Path, subjects: Iterable[str]) -> dict[str, str]:
 def _sidecar_of(dataset: Path, run: dict) -> dict:
     """Join the sidecars of a run by the inheritance principle: a nearer one overrides."""
     stem = Path(run["bold"]).name.split(".")[0]
-    kept = [part for part in stem.split("_") if part.split("-")[0] not in OF_DERIVATIVES]
+    kept = [
+        part for part in stem.split("_") if part.split("-")[0] not in OF_DERIVATIVES
+    ]
     own = set(kept)
     merged: dict = {}
     if isinstance(run.get("sidecar"), str):
@@ -131,4 +133,6 @@ def _read(path: Path) -> dict:
 
 
 def _word(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else " ".join(str(value).split())
+    return (
+        f"{value:g}" if isinstance(value, int | float) else " ".join(str(value).split())
+    )

@@ -62,11 +62,10 @@ TOLD = {
     "Q4": ("r", "effect", "low", "high", "p", "p"),
     "Q5": ("r", "effect", None, None, "p_fwe", "family-wise p"),
 }
+_PARTIAL = ("r at equal baselines", "partial_r", "partial_low", "partial_high")
 ADJUSTED_TOLD = {
-    "Q3": ("r at equal baselines", "partial_r", "partial_low", "partial_high")
-    + ("p_partial_fwe", "family-wise p"),
-    "Q4": ("r at equal baselines", "partial_r", "partial_low", "partial_high")
-    + ("p_partial", "p"),
+    "Q3": (*_PARTIAL, "p_partial_fwe", "family-wise p"),
+    "Q4": (*_PARTIAL, "p_partial", "p"),
 }
 
 
@@ -173,7 +172,10 @@ def gather(
         **_of_maps(study, works),
         "low_coverage": _low_coverage(config),
         "level": tables.display(chosen["level"], "share"),
-        **{f"n_{name}": f"{chosen[f'n_{name}']:,}" for name in ("bootstrap", "permutations")},
+        **{
+            f"n_{name}": f"{chosen[f'n_{name}']:,}"
+            for name in ("bootstrap", "permutations")
+        },
         **{
             name.lower(): found(results, config) if path in results else None
             for (name, path), found in zip(QUESTIONS.items(), _STATISTICS, strict=True)
@@ -267,7 +269,9 @@ def _left_out(exclusions: pd.DataFrame) -> str:
     counts = own.assign(n=pd.to_numeric(own["n"], errors="coerce").fillna(1))
     found = []
     for (what, reason), rows in counts.groupby(["what", "reason"], sort=False):
-        people = rows["subject"].nunique() if what == "subject" else int(rows["n"].sum())
+        people = (
+            rows["subject"].nunique() if what == "subject" else int(rows["n"].sum())
+        )
         found.append(f"{_plural(people, what)} ({reason})")
     return "; ".join(found)
 
@@ -277,7 +281,9 @@ def _of_dataset(acquisition: Mapping, config: Mapping) -> dict:
     named = " ".join(str(description.get("Name", "")).split())
     doi = description.get("DatasetDOI", "")
     told = [text for text in (named, f"doi {doi}" if doi else "") if text]
-    scans = [f"{words} {value}" for words, value in acquisition.get("scans", {}).items()]
+    scans = [
+        f"{words} {value}" for words, value in acquisition.get("scans", {}).items()
+    ]
     if acquisition.get("n_slice_timed"):
         scans.append("slice times are given")
     made = acquisition.get("derivatives", {}).get("GeneratedBy") or []
@@ -344,7 +350,9 @@ def _of_runs(results: Mapping, study: Mapping) -> dict:
     regressors = dict.fromkeys(
         f"{row.condition}, {row.cue}" for row in cells.itertuples()
     )
-    shown = {name: tables.display(row[name], tables.kind_of(name)) for name in row.index}
+    shown = {
+        name: tables.display(row[name], tables.kind_of(name)) for name in row.index
+    }
     vif = pd.to_numeric(cells["vif"], errors="coerce").max()
     return {
         "runs": shown,
@@ -367,7 +375,10 @@ def _of_runs(results: Mapping, study: Mapping) -> dict:
         "largest_vif": tables.display(vif, "effect"),
         "single_trials": glm["single_trials"],
         "glm": {
-            **{name: f"{glm[name]:g}" for name in ("fd_threshold_mm", "std_dvars_threshold")},
+            **{
+                name: f"{glm[name]:g}"
+                for name in ("fd_threshold_mm", "std_dvars_threshold")
+            },
             "scrub": glm["scrub"],
             "peak_duration_s": f"{used['peak_duration_s']:g}",
             "min_signal": _share(glm["min_signal"]),
@@ -383,7 +394,9 @@ def _hrf(name: str) -> str:
 
 def _drift(glm: Mapping) -> str:
     if glm["drift"] == "cosine":
-        return f"Cosines up to a period of {glm['high_pass_s']:g} s took up slow drifts."
+        return (
+            f"Cosines up to a period of {glm['high_pass_s']:g} s took up slow drifts."
+        )
     return "The cosines of fMRIPrep's confounds took up slow drifts."
 
 
@@ -458,7 +471,9 @@ def _of_parcels(results: Mapping, study: Mapping, works: dict) -> dict:
         f"{len(used)} entered the correspondence of {config['contrasts'][0]['name']} "
         f"({listed(by)})"
     )
-    text += f"; left out were {'; '.join(dropped)}." if dropped else "; none was left out."
+    text += (
+        f"; left out were {'; '.join(dropped)}." if dropped else "; none was left out."
+    )
     return {"text": text}
 
 
@@ -528,7 +543,9 @@ def _of_correspondence(results: Mapping, config: Mapping) -> dict:
     first, *others = [
         family for family in config["nulls"]["families"] if _has(row, f"p_{family}")
     ] or config["nulls"]["families"][:1]
-    drawn = f"{int(row['n_nulls']):,} surrogates of the receptor map by {DRAWN_FROM[first]}"
+    drawn = (
+        f"{int(row['n_nulls']):,} surrogates of the receptor map by {DRAWN_FROM[first]}"
+    )
     if first == "moran":
         drawn += f" ({config['nulls']['procedure']} procedure)"
     beside = listed(DRAWN_FROM[family] for family in others)
@@ -570,7 +587,9 @@ def _of_tracking(results: Mapping, config: Mapping) -> dict:
     known = [value for value in known if not tables.is_missing(value)]
     ceiling = [value for value in own["ceiling"] if not tables.is_missing(value)]
     text = (
-        " Reliability is the intraclass correlation ICC(3,k) [@shrout1979]." if known else ""
+        " Reliability is the intraclass correlation ICC(3,k) [@shrout1979]."
+        if known
+        else ""
     )
     if ceiling:
         text += " It bounds the correlation that can be observed [@spearman1904]."

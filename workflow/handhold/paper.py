@@ -52,7 +52,9 @@ class PaperTable(NamedTuple):
     question: str = ""
 
 
-def arrange(results: Mapping[str, pd.DataFrame], study: Mapping) -> dict[str, PaperTable]:
+def arrange(
+    results: Mapping[str, pd.DataFrame], study: Mapping
+) -> dict[str, PaperTable]:
     """Arrange every table of a study's paper, by name.
 
     `results` are tables as text by path; `study` as `handhold.methods.write_paper` takes it.
@@ -95,7 +97,9 @@ def choose_tests(
         if {low, high} <= {*rows}:
             kind = tables.kind_of("effect", question) if joined == "interval" else "r"
             both = zip(rows[low], rows[high], strict=True)
-            rows = rows.assign(**{joined: [tables.interval(*each, kind) for each in both]})
+            rows = rows.assign(
+                **{joined: [tables.interval(*each, kind) for each in both]}
+            )
     said = CAPTIONS[name].format(
         unit=unit, target=target, level=tables.display(level, "share")
     )
@@ -105,7 +109,9 @@ def choose_tests(
         if column in rows and not rows[column].map(tables.is_missing).all()
     ]
     # what is the same in every row is said once
-    same = [c for c in ("definition", "contrast") if c in shown and rows[c].nunique() == 1]
+    same = [
+        c for c in ("definition", "contrast") if c in shown and rows[c].nunique() == 1
+    ]
     if len(rows):
         said += "".join(f"; {column} {rows[column].iloc[0]}" for column in same)
     return PaperTable(
@@ -125,7 +131,9 @@ def labels_at(level: float, question: str = "") -> dict[str, str]:
         "partial_interval": f"its {share} interval",
         "null_band": f"Middle {share} of null",
     }
-    return labels | ({"effect": "r"} if question in tables.CORRELATION_QUESTIONS else {})
+    return labels | (
+        {"effect": "r"} if question in tables.CORRELATION_QUESTIONS else {}
+    )
 
 
 def list_regions(definitions: pd.DataFrame, rois: pd.DataFrame) -> PaperTable:

@@ -95,7 +95,8 @@ def list_inputs(groups: dict[str, list[str]]) -> pd.DataFrame:
 def list_results(paths: Iterable[Path], folder: str) -> pd.DataFrame:
     """List results tables with size (bytes) and SHA-256, by their path below `folder`."""
     rows = [
-        (str(path.relative_to(folder)), path.stat().st_size, checksum(path)) for path in paths
+        (str(path.relative_to(folder)), path.stat().st_size, checksum(path))
+        for path in paths
     ]
     return pd.DataFrame(rows, columns=["path", "size", "sha256"])
 

@@ -345,7 +345,9 @@ rule write_paper:
         config=rules.record_provenance.output.config,
         # what the first level did is read from where it was done
         effect=PAPER_EFFECT,
-        sidecars=STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else [],
+        sidecars=(
+            STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else []
+        ),
         template="workflow/report/text.md.jinja",
         library="workflow/report/references.bib",
         code=code_of("write_paper"),
@@ -444,6 +446,7 @@ rule write_report:
             "act": CONFIG["act"],
             "min_coverage": CONFIG["regions"]["min_coverage"],
             "limits": QUALITY,
+            "level": CONFIG["tests"]["level"],
         },
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,
