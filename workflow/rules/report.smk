@@ -378,8 +378,11 @@ rule write_paper:
         "../scripts/write_paper.py"
 
 
-# Every table that a rule of the study writes; those of the calibration where the page has it.
-CALIBRATED = (f"{OUT}/calibration", f"{OUT}/sample_size")
+# Every results table that a rule writes: not the simulated dataset, whose files are inputs, and
+# those of the calibration only where the page has it.
+APART = (f"{OUT}/simulated/",)
+if not CONFIG["calibrate"]["in_report"]:
+    APART += (f"{OUT}/calibration", f"{OUT}/sample_size")
 RESULT_TABLES = {
     path
     for rule in workflow.rules
@@ -390,10 +393,8 @@ RESULT_TABLES = {
         batch=list(STUDY.batches),
         allow_missing=True,
     )
-    if path.endswith(".tsv") and "{" not in path
+    if path.endswith(".tsv") and "{" not in path and not path.startswith(APART)
 }
-if not CONFIG["calibrate"]["in_report"]:
-    RESULT_TABLES = {path for path in RESULT_TABLES if not path.startswith(CALIBRATED)}
 
 
 rule record_results:
