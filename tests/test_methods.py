@@ -1,13 +1,15 @@
 """The text for the paper follows what ran; its references are those of the methods used."""
 
 import copy
+import html
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import results_tables as example
 
-from handhold import acquisition, cobidas, methods, references, spec
+from handhold import acquisition, captions, cobidas, methods, references, report, spec
 
 REPORT = Path(__file__).parents[1] / "workflow" / "report"
 TEMPLATE = (REPORT / "text.md.jinja").read_text("utf-8")
@@ -494,7 +496,7 @@ def test_a_broken_library_is_refused(fault):
         "no end": entry.removesuffix("}\n") + "\n",
         "two lines": entry.replace("{1}", "{1\n2}"),
     }[fault]
-    with pytest.raises(ValueError, match="brace|stands twice"):
+    with pytest.raises(ValueError, match=r"brace|stands twice"):
         references.parse_references(text)
 
 
@@ -529,3 +531,71 @@ def test_sidecars_are_inherited_and_people_described(tmp_path):
     assert said["people"]["sex"] == "sex: 1 F, 1 M"
     assert said["dataset"] == said["derivatives"] == {}
     assert copy.copy(said["scans"])
+
+
+# --- On the page -----------------------------------------------------------------------------
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def test_the_page_shows_the_text_and_carries_its_files():
+    paper = write(
+        images() | {"tests/interaction": table_of_tests("Q1", region=HOSTILE)}
+    )
+    file = {"name": "text.md", "href": "data:text/plain;charset=utf-8;base64,eA=="}
+    told = {
+        "title": "A study",
+        "config": "a: 1",
+        "files": [file],
+        "paper": {
+            "blocks": [*paper.numbered, (0, HOSTILE)],
+            "works": [work.plain for work in paper.works],
+            "bibtex": HOSTILE + paper.bibtex,
+            "files": [file],
+        },
+        "checklist": text_table([{"section": "s", "item": HOSTILE, "answer": "x"}]),
+        "steps": text_table(
+            [{"step": "fit", "asks": "How?", "n_run": 3, "n_kept": 17}]
+        ),
+        "checksums": text_table([{"path": "a.tsv", "size": 123456, "sha256": "00"}]),
+        "run": {"command": f"snakemake {HOSTILE}", "seed": 5, "null_seed": None},
+        "skipped": [("calibration", HOSTILE)],
+    }
+    page = report.render(told, {}, example.VERDICTS, {}, example.PAGE_PARTS)
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+    for text in (
+        "17 people were analysed.",
+        "Seed of every random number: 5",
+        "snakemake ",
+    ):
+        assert text in shown, text
+    assert shown.count(HOSTILE) == 5
+    carried = re.findall(r'<a href="(data:[^"]*)" download="([^"]*)"', page)
+    assert carried == [(file["href"], "text.md")] * 2
+    assert [*re.findall(r'<a href="data:', page)] == ['<a href="data:'] * 2
+    for cell in ("Kept from before", "123456", "Ran now"):
+        assert cell in shown
+
+
+def test_a_page_without_a_paper_has_no_empty_sections():
+    page = report.render({"title": "A"}, {}, example.VERDICTS, {}, example.PAGE_PARTS)
+    for heading in ("References", "BibTeX", "COBIDAS", "Steps", "The command"):
+        assert heading not in page
+
+
+def test_no_note_of_the_page_is_of_one_act_only():
+    """What stands beside a question holds for whatever lowers the response."""
+    for tables_beside in report.BESIDE.values():
+        for beside in tables_beside:
+            assert not re.search(r"\bhand\b|\bthreat\b|holding", beside.note), (
+                beside.path
+            )
+
+
+def test_captions_state_the_level_of_the_study():
+    text = "middle 95 % of its null, BCa bootstrap 95 % interval, 95 % of runs"
+    said = captions.at_level(text, 0.99)
+    assert said == "middle 99 % of its null, BCa bootstrap 99 % interval, 95 % of runs"
+    assert captions.at_level(text, 0.95) == text

@@ -3,6 +3,7 @@
 Every number in these texts is read from a results table and rounded by `tables`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -46,12 +47,14 @@ def describe_figures(
     min_coverage: float,
     limits: Mapping[str, float],
     view: Mapping | None = None,
+    level: float = 0.95,
 ) -> dict[str, Description]:
     """Describe every figure whose table is in `results` (tables as text, by path).
 
     `contrast` and `definition` are the primary ones, `method` that of the headline
     correlation, `unit` that of attenuation; `act` is what is to lower the response;
-    `limits` are those of `describe_runs`, needed where there are runs; `view` is view.json.
+    `limits` are those of `describe_runs`, needed where there are runs; `view` is view.json;
+    `level` is that of the intervals.
     """
     people = results["qc/registration"]
     n = tables.display(len(people), "count")
@@ -83,7 +86,22 @@ def describe_figures(
     if "tests/specificity" in results:
         panel = _drawn(results["tests/specificity"], contrast=contrast)
         described["specificity"] = describe_panel(panel)
-    return described
+    return {
+        name: Description(*(at_level(text, level) for text in each))
+        for name, each in described.items()
+    }
+
+
+def at_level(text: str, level: float) -> str:
+    """State the level of intervals and of the middle of a null in a text that says 95 %.
+
+    Examples
+    --------
+    >>> at_level("its middle 95 %, the 95 % interval, 95 % of runs", 0.9)
+    'its middle 90 %, the 90 % interval, 95 % of runs'
+    """
+    share = tables.display(level, "share")
+    return re.sub(r"(?<=[Mm]iddle )95 %|95 %(?= interval| band)", share, text)
 
 
 def _drawn(table: pd.DataFrame, **chosen: str) -> pd.DataFrame:

@@ -176,7 +176,8 @@ def _modelling(facts: Mapping, results: Mapping) -> list[tuple]:
         ("Regions: how defined, and whether before the data", _regions(facts),
          "regions/definitions.tsv"),
         ("Group model: people as a random sample, dependence and repeats",
-         "one value per person, region and contrast; people are the sample", "attenuation/rois.tsv"),
+         "one value per person, region and contrast; people are the sample",
+         "attenuation/rois.tsv"),
         ("Tests, one- or two-sided, and assumptions",
          "sign flips and permutations over people and surrogate maps, two-sided; see the methods "
          "text", "provenance/config.yaml"),
@@ -220,8 +221,8 @@ def _results(facts: Mapping, results: Mapping) -> list[tuple]:
         ("Unthresholded maps", "mean attenuation by contrast", "group/"),
         ("What was planned and not run, with the reason", facts["not_run"] or "nothing",
          "verdicts.json"),
-        ("What depends on a choice of analysis", "other ROI definitions, coverage, prior widths and "
-         "families of nulls stand beside the headline", "tests/sensitivity.tsv"),
+        ("What depends on a choice of analysis", "other ROI definitions, coverage, prior widths "
+         "and families of nulls stand beside the headline", "tests/sensitivity.tsv"),
     ]  # fmt: skip
 
 

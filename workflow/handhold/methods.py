@@ -62,11 +62,10 @@ TOLD = {
     "Q4": ("r", "effect", "low", "high", "p", "p"),
     "Q5": ("r", "effect", None, None, "p_fwe", "family-wise p"),
 }
+_PARTIAL = ("r at equal baselines", "partial_r", "partial_low", "partial_high")
 ADJUSTED_TOLD = {
-    "Q3": ("r at equal baselines", "partial_r", "partial_low", "partial_high")
-    + ("p_partial_fwe", "family-wise p"),
-    "Q4": ("r at equal baselines", "partial_r", "partial_low", "partial_high")
-    + ("p_partial", "p"),
+    "Q3": (*_PARTIAL, "p_partial_fwe", "family-wise p"),
+    "Q4": (*_PARTIAL, "p_partial", "p"),
 }
 
 
@@ -544,9 +543,7 @@ def _of_correspondence(results: Mapping, config: Mapping) -> dict:
     first, *others = [
         family for family in config["nulls"]["families"] if _has(row, f"p_{family}")
     ] or config["nulls"]["families"][:1]
-    drawn = (
-        f"{int(row['n_nulls']):,} surrogates of the receptor map by {DRAWN_FROM[first]}"
-    )
+    drawn = f"{_thousands(row['n_nulls'])} surrogates of the receptor map by {DRAWN_FROM[first]}"
     if first == "moran":
         drawn += f" ({config['nulls']['procedure']} procedure)"
     beside = listed(DRAWN_FROM[family] for family in others)
@@ -575,8 +572,8 @@ def _of_voxels(rows: pd.DataFrame) -> str:
         return ""
     row = rows.iloc[0]
     return (
-        f" The same correlation over {int(row['n_voxels']):,} grey-matter voxels, against "
-        f"{int(row['n_nulls']):,} Gaussian random fields [@dietrich1997], is beside it."
+        f" The same correlation over {_thousands(row['n_voxels'])} grey-matter voxels, against "
+        f"{_thousands(row['n_nulls'])} Gaussian random fields [@dietrich1997], is beside it."
     )
 
 
@@ -753,7 +750,12 @@ def _latex(text: str) -> str:
 
 
 def _plural(n: int, one: str, many: str = "") -> str:
-    return f"{n} {one if n == 1 else many or one.rstrip('s') + 's'}"
+    stem = one.removesuffix("s")
+    return f"{n} {stem if n == 1 else many or f'{stem}s'}"
+
+
+def _thousands(value: object) -> str:
+    return f"{int(float(value)):,}"
 
 
 def _if(condition: bool, value: str) -> str:

@@ -52,7 +52,7 @@ def read_references(path: Path = LIBRARY) -> dict[str, Reference]:
 
 
 def parse_references(text: str) -> dict[str, Reference]:
-    """Read BibTeX entries, one field a line, by key.
+    r"""Read BibTeX entries, one field a line, by key.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def parse_references(text: str) -> dict[str, Reference]:
 
     Examples
     --------
-    >>> entry = "@book{a1,\\n  author = {Doe, J.},\\n  year = {2001},\\n}\\n"
+    >>> entry = "@book{a1,\n  author = {Doe, J.},\n  year = {2001},\n}\n"
     >>> parse_references(entry)["a1"].fields
     {'author': 'Doe, J.', 'year': '2001'}
     """

@@ -173,13 +173,13 @@ BESIDE = {
         Beside(
             "tests/within",
             "Within people: is a calmer trial rated less unpleasant?",
-            "Slope of unpleasantness on the effect of single threat trials, in points per unit of "
+            "Slope of unpleasantness on the effect of single rated trials, in points per unit of "
             "the effect; above 0, a calmer trial of the same person is rated less unpleasant. "
             "Runs and a trend over the run are taken out person by person, so that neither the "
-            "hand nor time makes a slope. Mixed model with Satterthwaite's df; p (FWE) by flipping "
-            "the signs of people's own slopes, over ROIs, decides, since the mixed model's own p "
-            "and interval suppose independent trials. The slope between people is beside it. "
-            "Single trials are estimated with noise, which draws a slope towards 0.",
+            "condition nor time makes a slope. Mixed model with Satterthwaite's df; p (FWE) by "
+            "flipping the signs of people's own slopes, over ROIs, decides, since the mixed "
+            "model's own p and interval suppose independent trials. The slope between people is "
+            "beside it. Single trials are estimated with noise, which draws a slope towards 0.",
             "definition region contrast n n_trials effect interval df p_t p_fwe between "
             "between_interval icc_effect icc_rating n_left_out verdict refused",
             {"effect": "Slope within", "p_t": "p (mixed model)"},
@@ -187,12 +187,12 @@ BESIDE = {
         Beside(
             "tests/mediation",
             "Within people: how much of relief goes along with the calmer trials?",
-            "Mediation over trials (1-1-1), averaged over people: a, by how much the hand lowers "
-            "the effect; b, points of unpleasantness per unit of effect at equal condition and "
-            "run; total, by how much it lowers unpleasantness = direct + indirect (a times b, "
-            "person by person). Intervals resample people; p (FWE) is of the indirect part. Not "
-            "causal: neither the response nor the rating was assigned, and whatever moves both "
-            "looks the same.",
+            "Mediation over trials (1-1-1), averaged over people: a, how far the effect lies below "
+            "that at baseline; b, points of unpleasantness per unit of effect at equal condition "
+            "and run; total, how far unpleasantness lies below that at baseline = direct + "
+            "indirect (a times b, person by person). Intervals resample people; p (FWE) is of the "
+            "indirect part. Not causal: neither the response nor the rating was assigned, and "
+            "whatever moves both looks the same.",
             "definition region contrast n n_trials a b direct total indirect indirect_interval "
             "p_fwe n_left_out refused",
             {},

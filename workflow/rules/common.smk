@@ -105,11 +105,14 @@ CATEGORIES = {
 }
 
 
-def figure(name, of="quality"):
-    """Return the paths of a figure, SVG and PNG; snakemake --report shows it with its caption."""
+def figure(name, of="quality", caption=None):
+    """Return the paths of a figure, SVG and PNG; snakemake --report shows it with its caption.
+
+    `caption` names the file of workflow/report where it is not the figure's name.
+    """
     drawn = report(
         f"{OUT}/figures/{name}.svg",
-        caption=f"../report/{name}.rst",
+        caption=f"../report/{caption or name}.rst",
         category=CATEGORIES[of],
         labels={"figure": name},
     )

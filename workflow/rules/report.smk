@@ -489,8 +489,11 @@ rule write_paper:
         "../scripts/write_paper.py"
 
 
-# Every table that a rule of the study writes; those of the calibration where the page has it.
-CALIBRATED = (f"{OUT}/calibration", f"{OUT}/sample_size")
+# Every results table that a rule writes: not the simulated dataset, whose files are inputs, and
+# those of the calibration only where the page has it.
+APART = (f"{OUT}/simulated/",)
+if not CONFIG["calibrate"]["in_report"]:
+    APART += (f"{OUT}/calibration", f"{OUT}/sample_size")
 RESULT_TABLES = {
     path
     for rule in workflow.rules
@@ -501,10 +504,8 @@ RESULT_TABLES = {
         batch=list(STUDY.batches),
         allow_missing=True,
     )
-    if path.endswith(".tsv") and "{" not in path
+    if path.endswith(".tsv") and "{" not in path and not path.startswith(APART)
 }
-if not CONFIG["calibrate"]["in_report"]:
-    RESULT_TABLES = {path for path in RESULT_TABLES if not path.startswith(CALIBRATED)}
 
 
 rule record_results:
@@ -559,6 +560,7 @@ rule write_report:
             "act": CONFIG["act"],
             "min_coverage": CONFIG["regions"]["min_coverage"],
             "limits": QUALITY,
+            "level": CONFIG["tests"]["level"],
         },
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations + STUDY.public.dataset_citations(),
