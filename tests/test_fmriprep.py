@@ -99,8 +99,8 @@ def test_people_wait_until_they_are_done(raw):
     (done.parents[1] / "sub-02.html").touch()  # of an attempt that failed
     done.touch()
     assert fmriprep.plan(config).waiting == ("02",)
-    refusal = fmriprep.plan(config).refusal()
-    assert "1 of 2 people wait for fMRIPrep (sub-02)" in refusal
+    refusal = fmriprep.plan(config).refusal("snakemake fmriprep")
+    assert "1 of 2 people wait for fMRIPrep (sub-02). Run first: snakemake" in refusal
     config["bids"]["participant_label"] = ["01"]
     assert fmriprep.plan(config).waiting == ()
 
@@ -238,10 +238,10 @@ def test_a_container_that_was_not_fetched_leaves_nothing(raw, monkeypatch):
     assert not list((raw / "work" / "fmriprep").iterdir())
 
 
-def snakemake(raw, *arguments):
+def snakemake(raw, *arguments, config=None):
     """Run the workflow in a folder of its own."""
     path = raw / "study.yaml"
-    path.write_text(yaml.safe_dump(study(raw)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config or study(raw)), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", str(path)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(raw)]
     command += ["--cores", "2", "--nocolor"]
@@ -253,7 +253,9 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
     code, text = snakemake(raw)
     assert code
     assert "2 of 2 people wait for fMRIPrep (sub-01, sub-02)" in text
-    assert "snakemake fmriprep" in text
+    # as it has to be typed: without --cores, Snakemake runs nothing
+    command = "snakemake fmriprep --cores all --keep-going --configfile"
+    assert f"Run first: {command} {raw}/study.yaml" in text
 
     code, text = snakemake(raw, "fmriprep")
     assert code == 0, text
@@ -280,9 +282,42 @@ def test_raw_data_that_have_yet_to_be_fetched_come_before_people(raw):
     config["bids"] |= {"dataset": "elsewhere", "openneuro": {"dataset": "ds000108"}}
     with pytest.raises(NotFetchedError, match="fetch"):
         plan_preprocessing(config)
+    # where nobody waits for fMRIPrep, maps and datasets are missed at once
+    assert plan_preprocessing({**config, "fmriprep": {"run": False}}) is None
     # what there is waits for no map
     (raw / "pet/MU_carfentanil_hc204_kantonen.nii").unlink()
     assert plan_preprocessing(study(raw)).waiting == ("01", "02")
+
+
+def test_text_files_alone_are_nothing_to_preprocess(raw):
+    for image in raw.rglob("*_task-hands_bold.nii.gz"):
+        image.unlink()  # the sidecars and events stay, as without bids.openneuro.raw_images
+    with pytest.raises(StudyError, match=r"no BOLD image.*raw_images: true"):
+        fmriprep.plan(study(raw))
+
+
+def test_two_preprocessings_do_not_meet_in_one_folder(raw):
+    config = study(raw)
+    config["bids"]["openneuro"] = {
+        "dataset": "ds000108",
+        "derivatives": "s3://openneuro-derivatives/fmriprep/ds000108-fmriprep",
+    }
+    with pytest.raises(StudyError, match=r"two versions in one"):
+        spec.resolve(config)
+    assert spec.resolve({**config, "fmriprep": {}})
+
+
+def test_the_target_does_not_pretend_to_have_preprocessed(raw):
+    """Nothing to wait for, and nothing that could be done, look the same to Snakemake."""
+    (raw / "atlases").symlink_to(ROOT / "atlases")
+    config = study(raw)
+    config["bids"] |= {"dataset": "elsewhere", "openneuro": {"dataset": "ds000108"}}
+    code, text = snakemake(raw, "fmriprep", config=config)
+    assert code
+    assert "fetch them" in text
+    code, text = snakemake(raw, "fmriprep", config={**config, "fmriprep": {}})
+    assert code
+    assert "put fmriprep.run to true" in text
 
 
 def test_a_study_without_derivatives_learns_the_three_ways(raw):

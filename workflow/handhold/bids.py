@@ -125,7 +125,7 @@ def _require_runs(idle: list[str], bids: dict) -> None:
 
 
 def list_people(bids: dict) -> list[str]:
-    """List whom a study wants that has a run of the task in the raw dataset.
+    """List whom a study wants that has an image of the task in the raw dataset.
 
     Parameters
     ----------
@@ -143,7 +143,11 @@ def list_people(bids: dict) -> list[str]:
     wanted = _of_task(raw.files, bids)
     none = _Tree(Path(bids["derivatives"]), [], {None: []})
     chosen, _ = _choose_people(raw, none, wanted, bids)
-    able = {file.subject for file in wanted if file.suffix == "bold"}
+    able = {
+        file.subject
+        for file in wanted
+        if file.suffix == "bold" and file.extension in IMAGES
+    }
     return [subject for subject in chosen if subject in able]
 
 

@@ -255,7 +255,7 @@ def plan_preprocessing(config: dict) -> fmriprep.Plan | None:
     StudyError
         As `fmriprep.plan`.
     """
-    if config.get("fmriprep"):
+    if fmriprep.is_wanted(config):
         public.plan_datasets(spec.resolve(config)).require_fetched()
     return fmriprep.plan(config)
 

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
+from handhold.fmriprep import is_wanted
 from handhold.provenance import software_versions
 from handhold.public import NotFetchedError
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
@@ -23,22 +24,26 @@ if "offline" in config:
     known = {"true": True, "false": False}
     config.setdefault("fetch", {})["offline"] = known.get(offline.lower(), offline)
 
-# The command that fetches what this one misses.
-FETCH = ["snakemake", "fetch", "--cores", "1"]
+# What this command was given, for the commands that bring what it misses.
+GIVEN = []
 if files := workflow.config_settings.configfiles:
-    FETCH += ["--configfile", *map(str, files)]
+    GIVEN += ["--configfile", *map(str, files)]
 if pairs := {
     k: v for k, v in workflow.config_settings.config.items() if k != "offline"
 }:
-    FETCH += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
-FETCH = shlex.join(FETCH)
+    GIVEN += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+FETCH = shlex.join(["snakemake", "fetch", "--cores", "1", *GIVEN])
+# One person whom fMRIPrep cannot preprocess keeps nobody else waiting.
+FMRIPREP = shlex.join(
+    ["snakemake", "fmriprep", "--cores", "all", "--keep-going", *GIVEN]
+)
 
 # Without a study, WHY says what is missing, and what brings it.
 STUDY = PREPROCESSING = WHY = None
 try:
     PREPROCESSING = plan_preprocessing(config)
     if PREPROCESSING and PREPROCESSING.waiting:
-        WHY = PREPROCESSING.refusal()
+        WHY = PREPROCESSING.refusal(FMRIPREP)
     else:
         STUDY = open_study(config)
 except NotFetchedError as error:
