@@ -74,8 +74,8 @@ def plan(config: dict) -> Plan | None:
     Raises
     ------
     StudyError
-        If the configuration has a fault, the raw dataset, its images or the licence are not there,
-        or a path cannot be given to a container.
+        If the configuration has a fault, the raw dataset or the licence is not there, or a path
+        cannot be given to a container.
     """
     if not is_wanted(config):
         return None
@@ -98,13 +98,6 @@ def plan(config: dict) -> Plan | None:
         )
     _require_plain(own, chosen)
     people = bids.list_people(own)
-    if not people:
-        raise StudyError(
-            f"{own['dataset']} (bids.dataset) holds no BOLD image of the task {own['task']}, of "
-            "those whom the study wants, so that fMRIPrep (fmriprep.run) has nothing to "
-            "preprocess. Put the images there; of OpenNeuro's datasets, `snakemake fetch` brings "
-            "them with bids.openneuro.raw_images: true."
-        )
     waiting = tuple(label for label in people if not _receipt(own, label).is_file())
     return Plan(resolved["study"], waiting, len(people), own, chosen, _image(chosen))
 

@@ -251,13 +251,22 @@ def plan_preprocessing(config: dict) -> fmriprep.Plan | None:
     Raises
     ------
     NotFetchedError
-        If the raw dataset has yet to be fetched.
+        If the raw dataset, or its images, have yet to be fetched.
     StudyError
         As `fmriprep.plan`.
     """
     if fmriprep.is_wanted(config):
         public.plan_datasets(spec.resolve(config)).require_fetched()
-    return fmriprep.plan(config)
+    planned = fmriprep.plan(config)
+    if planned and not planned.n_people:
+        # fetching has to stay possible, so that this is no fault of the configuration
+        raise public.NotFetchedError(
+            f"{planned.bids['dataset']} (bids.dataset) holds no BOLD image of the task "
+            f"{planned.bids['task']} of those whom the study wants, so that fMRIPrep "
+            "(fmriprep.run) has nothing to preprocess. Put the images there; those of an OpenNeuro "
+            "dataset come with bids.openneuro.raw_images: true, where there is a network, by"
+        )
+    return planned
 
 
 def open_study(config: dict) -> Study:
