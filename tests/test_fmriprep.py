@@ -326,5 +326,5 @@ def test_a_study_without_derivatives_learns_the_three_ways(raw):
     del config["fmriprep"]
     with pytest.raises(StudyError) as caught:
         open_study(config)
-    for part in ("three ways", "bids.derivatives", "fmriprep.run", "fetch"):
+    for part in ("three ways", "fmriprep.run", "openneuro.derivatives"):
         assert part in str(caught.value)

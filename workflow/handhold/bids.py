@@ -468,7 +468,8 @@ def _explain_derivatives(root: Path) -> str:
         "(2) have fMRIPrep run: put fmriprep.run to true, give fmriprep.license_file, and run "
         "`snakemake fmriprep` (hours per person, in a container; bids.space is among its "
         "--output-spaces); (3) fetch derivatives that others made of the same dataset, in "
-        "bids.space, where they are published (OpenNeuroDerivatives holds some of OpenNeuro's)."
+        "bids.space, where they are published: give their address in bids.openneuro.derivatives "
+        "(OpenNeuroDerivatives holds some of OpenNeuro's), and run `snakemake fetch`."
     )
 
 
