@@ -195,6 +195,7 @@ def test_every_system_of_the_panel_is_there():
 
 
 QUANTITIES = ("BP_ND", "V_T", "SUVR", "B_max (pmol/mL)")
+CHANGES = ("", "rescaled to maximum 100", "rescaled to minimum 0, maximum 100")
 
 
 @pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
@@ -207,9 +208,23 @@ def test_unit_tracer_and_kind_agree(row):
         return
     isotopes = {"PET": ("[11C]", "[18F]"), "SPECT": ("[123I]",)}[row["kind"]]
     assert row["tracer"].startswith(isotopes)
-    assert row["unit"] in QUANTITIES or row["unit"].startswith("a.u. (rescaled")
-    # a volume of distribution is not a binding potential, and its row says so
-    assert (row["unit"] == "V_T") == ("not BP_ND" in row["note"])
+    quantity, _, changed = row["unit"].partition(", ")
+    assert re.fullmatch("|".join(CHANGES), changed)
+    assert quantity in QUANTITIES or (quantity == "a.u." and changed)
+    # a volume of distribution is not a binding potential, and its row says so, rescaled or not
+    assert (quantity == "V_T") == ("not BP_ND" in row["note"])
+    # what is not known is said not to be
+    assert (quantity == "a.u.") == ("is not said where" in row["note"])
+
+
+def test_copies_of_one_map_hold_one_quantity():
+    """The collection of maps in their own unit says what those are that others rescaled."""
+    rows = {row["receptor"]: row["unit"].partition(",")[0] for row in RECEPTORS}
+    assert rows["MOR_kantonen2020"] == rows["MOR_kantonen2020_osf"] == "BP_ND"
+    # by neuromaps' list of maps: Laurikainen 2019 and Galovic 2021 mapped V_T, Dukart 2018 an
+    # uptake ratio
+    assert rows["CB1_laurikainen2019"] == rows["NMDA_galovic2021"] == "V_T"
+    assert rows["DAT_dukart2018"] == "SUVR"
 
 
 def test_one_tracer_has_one_molecule():
@@ -352,7 +367,7 @@ def test_the_page_cites_every_map_and_says_which_is_no_protein(tmp_path):
     for row, entry in zip(RECEPTORS, facts["citations"], strict=True):
         assert entry["licence"] == row["licence"]
         assert entry["citation"] == f"{row['citation']}; doi {row['doi']}"
-        assert row["unit"] in entry["what"]
+        assert f"{row['unit']}). {row['note']}" in entry["what"]
         assert ("mRNA and not protein" in entry["what"]) == (row["kind"] == "mRNA")
 
 

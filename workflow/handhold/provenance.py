@@ -88,7 +88,9 @@ def study_facts(
             *(
                 {
                     "what": _name_map(row),
-                    "citation": f"{row['citation']}; doi {row['doi']}",
+                    "citation": "; doi ".join(
+                        filter(None, (row["citation"], row["doi"]))
+                    ),
                     "licence": row["licence"],
                 }
                 for row in maps
@@ -101,7 +103,8 @@ def _name_map(row: dict) -> str:
     kind = "receptor map"
     if row["kind"] == EXPRESSION:
         kind = "map of gene expression, mRNA and not protein,"
-    return f"{kind} {row['receptor']} ({row['label']}; {row['unit']})"
+    name = f"{kind} {row['receptor']} ({row['label']}; {row['unit']})"
+    return f"{name}. {row['note']}" if row["note"] else name
 
 
 def _portable(path: str) -> str:

@@ -47,6 +47,7 @@ RECEPTOR_COLUMNS = (
     "citation",
     "doi",
     "licence",
+    "note",
 )
 
 
@@ -583,7 +584,7 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
     else:
         table = read_table(chosen["table"], "receptors.table").fillna("")
         root = Path(config["data_root"])
-    for column in ("negative", "kind", "checksum", "doi"):
+    for column in ("negative", "kind", "checksum", "doi", "note"):
         if column not in table:
             table[column] = ""
     absent = [column for column in RECEPTOR_COLUMNS if column not in table]
