@@ -569,3 +569,19 @@ def test_percent_is_not_taken_for_proportions(tmp_path):
         frontal_pole(fetched(tmp_path, values, certain="1"))
     with pytest.raises(StudyError, match="harvard_oxford_cortical: certain is '2'"):
         fetched(tmp_path, values, certain="2")
+
+
+def test_labels_counted_from_1_do_not_name_the_volumes_next_to_theirs(tmp_path):
+    """Pauli's table has not been read: whether it counts from 0 shows in what is fetched."""
+    row = {"labels_format": "id_name", "labels": "labels.txt", "certain": "1"}
+    atlas = fetched(tmp_path, np.zeros((2, 2, 2, 2)), **row)
+    wanted = {"labels": "Ca"}
+    (tmp_path / "labels.txt").write_text("0 Pu\n1 Ca\n")
+    with pytest.raises(
+        StudyError, match="is empty"
+    ):  # read, and no voxel is above 25 %
+        frontal_pole(atlas, **wanted)
+    for text in ("1 Pu\n2 Ca\n", "1 Ca\n", "0 Pu\n1 Ca\n2 NAC\n"):
+        (tmp_path / "labels.txt").write_text(text)
+        with pytest.raises(StudyError, match=r"2 volumes.*one for each|no volume 2"):
+            frontal_pole(atlas, **wanted)

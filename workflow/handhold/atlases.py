@@ -383,7 +383,9 @@ def probabilistic_parts(rows: pd.DataFrame, atlas: Atlas):
         {code for _, row in rows.iterrows() for code in _codes(row, codes, atlas)}
     )
     where = f"atlas {atlas.name}"
-    volumes, grid = images.read_probabilities(atlas.image, wanted, where)
+    volumes, grid = images.read_probabilities(
+        atlas.image, wanted, where, named=list(codes.values())
+    )
     percent = {code: _in_percent(values, atlas) for code, values in volumes.items()}
     for index, row in rows.iterrows():
         chosen = [percent[code] for code in _codes(row, codes, atlas)]
