@@ -295,6 +295,18 @@ def test_placebo_runs_are_the_middle_ones_and_their_relief_is_positive(tmp_path)
     assert relief.tolist() == pytest.approx([0.3] * 3)
 
 
+def test_a_map_that_no_address_brings_says_where_it_is(tmp_path):
+    runs = [f"ses-1_task-paingen_dir-pa_run-0{n}" for n in range(1, 5)]
+    config = tree(tmp_path, "ds004746", paingen, runs=runs)
+    config["receptors"] = {**config["receptors"], "panel": ["OXTR_quintana2019"]}
+    del config["bids"]["openneuro"]
+    with pytest.raises(
+        StudyError, match=r"1 receptor maps do not.*\n.*OXTR_quint"
+    ) as c:
+        open_study(config)
+    assert "Download it from the OSF project" in str(c.value)
+
+
 def test_the_other_phase_encoding_direction_is_no_run_of_placebo(tmp_path):
     runs = ["ses-1_task-paingen_dir-ap_run-01"]
     with pytest.raises(StudyError, match=r"dir-pa.*bids\.entities\.dir"):

@@ -58,6 +58,7 @@ class Atlas:
     space: str = "n/a"
     licence: str = "n/a"
     certain: float = 100.0
+    source: str = "n/a"
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
@@ -88,6 +89,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row.get("space") or "n/a",
             row.get("licence") or "n/a",
             float(row.get("certain") or 100),
+            row.get("source") or "n/a",
         )
         for row in table.fillna("").to_dict("records")
     }

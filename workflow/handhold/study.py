@@ -553,16 +553,28 @@ def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
     names = [name for name in rows["atlas"].unique() if name != "sphere"]
     names = list(dict.fromkeys([*names, chosen["parcels"]]))
     files = [str(file) for file in atlases.image_files(known, names)]
-    missing = [file for file in files if not Path(file).is_file()]
+    missing = [
+        f"{file} (atlas {name}, from: {known[name].source})"
+        for name in names
+        for file in atlases.image_files(known, [name])
+        if not file.is_file()
+    ]
     if missing:
+        listed = "\n".join(f"  - {file}" for file in missing)
         raise StudyError(
-            f"{len(missing)} atlas files do not exist: {', '.join(missing)}. Paths start from "
-            "data_root (regions.atlases says where each atlas comes from)."
+            f"{len(missing)} atlas files do not exist:\n{listed}\nPaths start from data_root "
+            "(regions.atlases)."
         )
     if known[chosen["parcels"]].kind != "labels":
         raise StudyError(
             f"regions.parcels: the atlas {chosen['parcels']} is of the kind "
             f"{known[chosen['parcels']].kind}; parcels need a label image (kind labels)."
+        )
+    if not known[chosen["parcels"]].structure_rule:
+        raise StudyError(
+            f"regions.parcels: the atlas {chosen['parcels']} does not say which labels are cortex "
+            "and which subcortex (column structure_rule of regions.atlases), so that it serves for "
+            f"ROIs only. Atlases for parcels: {', '.join(_of_parcels(known))}."
         )
     citations = [
         {
@@ -573,6 +585,14 @@ def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
         for name in names
     ]
     return files, citations
+
+
+def _of_parcels(known: dict[str, atlases.Atlas]) -> list[str]:
+    return [
+        name
+        for name, atlas in known.items()
+        if atlas.kind == "labels" and atlas.structure_rule
+    ]
 
 
 def _receptors(config: dict, folder: str) -> pd.DataFrame:
@@ -619,10 +639,14 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
 
 def _require_maps(receptors: pd.DataFrame) -> None:
     missing = [
-        row.path for row in receptors.itertuples() if not Path(row.path).is_file()
+        f"  - {row.path} ({row.receptor}; {row.citation}). {row.note}".rstrip(". ")
+        for row in receptors.itertuples()
+        if not Path(row.path).is_file()
     ]
     if missing:
+        listed = "\n".join(missing)
         raise StudyError(
-            f"{len(missing)} receptor maps do not exist: {', '.join(missing)}. Paths start from "
-            "data_root; the registry (receptors.table) says where each map comes from."
+            f"{len(missing)} receptor maps do not exist, and have no address to be fetched "
+            f"from:\n{listed}\nPaths start from data_root; the registry (receptors.table) says "
+            "where each map comes from."
         )
