@@ -277,6 +277,26 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
         open_study(study(raw))  # the fake has written pages, but no images
 
 
+def test_one_who_fails_holds_up_nobody_and_is_asked_for_again(raw, engine):
+    config = study(raw)
+    config["bids"]["exclude"] = {}  # 04 is the one whom the fake cannot preprocess
+    code, text = snakemake(raw, "fmriprep", "--keep-going", config=config)
+    assert code
+    assert "no T1w image of 04" in text
+    plan = fmriprep.plan(config)
+    assert plan.waiting == ("04",)
+    assert plan.n_people == 3
+    # what it had written so far is there to go on from, and it alone is run again
+    assert (raw / ODD / "out" / "sub-04.html").is_file()
+    n_before = len(engine())
+    code, text = snakemake(raw, "fmriprep", "--keep-going", config=config)
+    assert code
+    again = engine()[n_before:]
+    assert [call[call.index("--participant-label") + 1] for call in again] == ["04"]
+    work = again[0][again[0].index("--work-dir") + 1]
+    assert work == "/scratch/sub-04"
+
+
 def test_raw_data_that_have_yet_to_be_fetched_come_before_people(raw):
     config = study(raw)
     config["bids"] |= {"dataset": "elsewhere", "openneuro": {"dataset": "ds000108"}}
