@@ -317,6 +317,21 @@ def test_text_files_alone_are_nothing_to_preprocess(raw):
         plan_preprocessing(study(raw))
 
 
+def test_images_that_a_clone_only_names_are_not_preprocessed(raw):
+    image = raw / ODD / "ds/sub-02/func/sub-02_task-hands_bold.nii.gz"
+    image.unlink()
+    image.symlink_to("../../.git/annex/objects/xx/yy/MD5E-s1--0.nii.gz")
+    with pytest.raises(
+        StudyError, match=r"1 of 2 files.*\n.*sub-02_task.*\n.*datalad get"
+    ):
+        fmriprep.plan(study(raw))
+    # once somebody is done, their images may go
+    done = Path(raw / ODD / "out/logs/handhold_sub-02.txt")
+    done.parent.mkdir(parents=True)
+    done.touch()
+    assert fmriprep.plan(study(raw)).waiting == ("01",)
+
+
 def test_two_preprocessings_do_not_meet_in_one_folder(raw):
     config = study(raw)
     config["bids"]["openneuro"] = {

@@ -74,8 +74,8 @@ def plan(config: dict) -> Plan | None:
     Raises
     ------
     StudyError
-        If the configuration has a fault, the raw dataset or the licence is not there, or a path
-        cannot be given to a container.
+        If the configuration has a fault, the raw dataset, the content of its images or the licence
+        is not there, or a path cannot be given to a container.
     """
     if not is_wanted(config):
         return None
@@ -99,6 +99,7 @@ def plan(config: dict) -> Plan | None:
     _require_plain(own, chosen)
     people = bids.list_people(own)
     waiting = tuple(label for label in people if not _receipt(own, label).is_file())
+    bids.require_content([path for label in waiting for path in people[label]])
     return Plan(resolved["study"], waiting, len(people), own, chosen, _image(chosen))
 
 
