@@ -332,6 +332,20 @@ def test_images_that_a_clone_only_names_are_not_preprocessed(raw):
     assert fmriprep.plan(study(raw)).waiting == ("01",)
 
 
+def test_what_else_a_study_lacks_keeps_nobody_from_fetching(raw):
+    """Raw text came first; now its images are to come, before there are derivatives."""
+    (raw / "atlases").symlink_to(ROOT / "atlases")
+    config = study(raw)
+    del config["fmriprep"]
+    config["bids"]["openneuro"] = {"dataset": "ds000108", "raw_images": True}
+    code, text = snakemake(raw, "fetch", "--dry-run", config=config)
+    assert code == 0, text
+    assert "fetch_files" in text
+    code, text = snakemake(raw, "--dry-run", config=config)
+    assert code
+    assert "three ways" in text
+
+
 def test_two_preprocessings_do_not_meet_in_one_folder(raw):
     config = study(raw)
     config["bids"]["openneuro"] = {

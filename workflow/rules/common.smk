@@ -49,7 +49,11 @@ try:
 except NotFetchedError as error:
     WHY = f"{error}: {FETCH}"
 except StudyError as error:
-    raise WorkflowError(str(error)) from None
+    # What a study lacks beside public files keeps nobody from fetching those. Snakemake knows its
+    # targets later only.
+    if "fetch" not in sys.argv:
+        raise WorkflowError(str(error)) from None
+    WHY = str(error)
 
 if STUDY:
     CONFIG = STUDY.config
