@@ -57,8 +57,8 @@ class Atlas:
     citation: str
     space: str = "n/a"
     licence: str = "n/a"
-    certain: float = 100.0
     source: str = "n/a"
+    certain: float = 100.0
 
 
 def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
@@ -88,8 +88,8 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row["citation"],
             row.get("space") or "n/a",
             row.get("licence") or "n/a",
-            float(row.get("certain") or 100),
             row.get("source") or "n/a",
+            float(row.get("certain") or 100),
         )
         for row in table.fillna("").to_dict("records")
     }
