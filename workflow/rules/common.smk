@@ -9,7 +9,6 @@ from snakemake.exceptions import WorkflowError
 
 from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
-from handhold.fmriprep import is_wanted
 from handhold.provenance import software_versions
 from handhold.public import NotFetchedError
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue

@@ -1,5 +1,7 @@
 """Raw data become derivatives (`snakemake fmriprep`), for those who wait for it."""
 
+from handhold.fmriprep import is_wanted
+
 WAITING = PREPROCESSING.waiting if PREPROCESSING else ()
 PREPROCESSED = [PREPROCESSING.receipt(label) for label in WAITING]
 
