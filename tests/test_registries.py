@@ -14,7 +14,7 @@ import pytest
 
 from handhold import atlases, registries
 from handhold.errors import StudyError
-from handhold.provenance import study_facts
+from handhold.provenance import EXPRESSION, cite_maps
 
 ATLASES = Path(__file__).parents[1] / "atlases"
 DOI = re.compile(r"10\.\d{4,9}/\S+")
@@ -357,18 +357,17 @@ def test_every_map_that_was_read_is_in_the_folder_and_back(shared_data):
     assert there == {row["file"] for row in READ}
 
 
-def test_the_page_cites_every_map_and_says_which_is_no_protein(tmp_path):
-    (tmp_path / "inputs.tsv").write_text("path\tsha256\n")
-    (tmp_path / "config.yaml").write_text("")
-    (tmp_path / "versions.json").write_text("{}")
-    study = {"study": "s", "title": "t", "source": "maps", "unit": "u"}
-    facts = study_facts(study, RECEPTORS, [], tmp_path)
-    assert facts["expression_maps"] == ["oxytocin receptor (OXTR) mRNA"]
-    for row, entry in zip(RECEPTORS, facts["citations"], strict=True):
+def test_the_page_cites_every_map_and_says_which_is_no_protein():
+    assert EXPRESSION in {row["kind"] for row in RECEPTORS}
+    for row, entry in zip(RECEPTORS, cite_maps(RECEPTORS), strict=True):
         assert entry["licence"] == row["licence"]
         assert entry["citation"] == f"{row['citation']}; doi {row['doi']}"
         assert f"{row['unit']}). {row['note']}" in entry["what"]
         assert ("mRNA and not protein" in entry["what"]) == (row["kind"] == "mRNA")
+    # a table of one's own need not have them
+    (own,) = cite_maps([{**RECEPTORS[0], "doi": "", "note": ""}])
+    assert own["citation"] == RECEPTORS[0]["citation"]
+    assert own["what"].endswith(f"{RECEPTORS[0]['unit']})")
 
 
 # Counts from the papers: cortex and subcortex areas of each parcellation.
