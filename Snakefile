@@ -57,4 +57,4 @@ rule fetch:
 
 rule fmriprep:
     input:
-        PREPROCESSED,
+        PREPROCESSED if PREPROCESSING else refuse_to_preprocess,

@@ -99,8 +99,8 @@ def test_people_wait_until_they_are_done(raw):
     (done.parents[1] / "sub-02.html").touch()  # of an attempt that failed
     done.touch()
     assert fmriprep.plan(config).waiting == ("02",)
-    refusal = fmriprep.plan(config).refusal()
-    assert "1 of 2 people wait for fMRIPrep (sub-02)" in refusal
+    refusal = fmriprep.plan(config).refusal("snakemake fmriprep")
+    assert "1 of 2 people wait for fMRIPrep (sub-02). Run first: snakemake" in refusal
     config["bids"]["participant_label"] = ["01"]
     assert fmriprep.plan(config).waiting == ()
 
@@ -238,10 +238,10 @@ def test_a_container_that_was_not_fetched_leaves_nothing(raw, monkeypatch):
     assert not list((raw / "work" / "fmriprep").iterdir())
 
 
-def snakemake(raw, *arguments):
+def snakemake(raw, *arguments, config=None):
     """Run the workflow in a folder of its own."""
     path = raw / "study.yaml"
-    path.write_text(yaml.safe_dump(study(raw)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config or study(raw)), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", str(path)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(raw)]
     command += ["--cores", "2", "--nocolor"]
@@ -253,7 +253,9 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
     code, text = snakemake(raw)
     assert code
     assert "2 of 2 people wait for fMRIPrep (sub-01, sub-02)" in text
-    assert "snakemake fmriprep" in text
+    # as it has to be typed: without --cores, Snakemake runs nothing
+    command = "snakemake fmriprep --cores all --keep-going --configfile"
+    assert f"Run first: {command} {raw}/study.yaml" in text
 
     code, text = snakemake(raw, "fmriprep")
     assert code == 0, text
@@ -275,14 +277,97 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
         open_study(study(raw))  # the fake has written pages, but no images
 
 
+def test_one_who_fails_holds_up_nobody_and_is_asked_for_again(raw, engine):
+    config = study(raw)
+    config["bids"]["exclude"] = {}  # 04 is the one whom the fake cannot preprocess
+    code, text = snakemake(raw, "fmriprep", "--keep-going", config=config)
+    assert code
+    assert "no T1w image of 04" in text
+    plan = fmriprep.plan(config)
+    assert plan.waiting == ("04",)
+    assert plan.n_people == 3
+    # what it had written so far is there to go on from, and it alone is run again
+    assert (raw / ODD / "out" / "sub-04.html").is_file()
+    n_before = len(engine())
+    code, text = snakemake(raw, "fmriprep", "--keep-going", config=config)
+    assert code
+    again = engine()[n_before:]
+    assert [call[call.index("--participant-label") + 1] for call in again] == ["04"]
+    work = again[0][again[0].index("--work-dir") + 1]
+    assert work == "/scratch/sub-04"
+
+
 def test_raw_data_that_have_yet_to_be_fetched_come_before_people(raw):
     config = study(raw)
     config["bids"] |= {"dataset": "elsewhere", "openneuro": {"dataset": "ds000108"}}
     with pytest.raises(NotFetchedError, match="fetch"):
         plan_preprocessing(config)
+    # where nobody waits for fMRIPrep, maps and datasets are missed at once
+    assert plan_preprocessing({**config, "fmriprep": {"run": False}}) is None
     # what there is waits for no map
     (raw / "pet/MU_carfentanil_hc204_kantonen.nii").unlink()
     assert plan_preprocessing(study(raw)).waiting == ("01", "02")
+
+
+def test_text_files_alone_are_nothing_to_preprocess(raw):
+    for image in raw.rglob("*_task-hands_bold.nii.gz"):
+        image.unlink()  # the sidecars and events stay, as without bids.openneuro.raw_images
+    # not a fault that would keep `snakemake fetch` from bringing them
+    with pytest.raises(NotFetchedError, match=r"no BOLD image.*raw_images: true"):
+        plan_preprocessing(study(raw))
+
+
+def test_images_that_a_clone_only_names_are_not_preprocessed(raw):
+    image = raw / ODD / "ds/sub-02/func/sub-02_task-hands_bold.nii.gz"
+    image.unlink()
+    image.symlink_to("../../.git/annex/objects/xx/yy/MD5E-s1--0.nii.gz")
+    with pytest.raises(
+        StudyError, match=r"1 of 2 files.*\n.*sub-02_task.*\n.*datalad get"
+    ):
+        fmriprep.plan(study(raw))
+    # once somebody is done, their images may go
+    done = Path(raw / ODD / "out/logs/handhold_sub-02.txt")
+    done.parent.mkdir(parents=True)
+    done.touch()
+    assert fmriprep.plan(study(raw)).waiting == ("01",)
+
+
+def test_what_else_a_study_lacks_keeps_nobody_from_fetching(raw):
+    """Raw text came first; now its images are to come, before there are derivatives."""
+    (raw / "atlases").symlink_to(ROOT / "atlases")
+    config = study(raw)
+    del config["fmriprep"]
+    config["bids"]["openneuro"] = {"dataset": "ds000108", "raw_images": True}
+    code, text = snakemake(raw, "fetch", "--dry-run", config=config)
+    assert code == 0, text
+    assert "fetch_files" in text
+    code, text = snakemake(raw, "--dry-run", config=config)
+    assert code
+    assert "three ways" in text
+
+
+def test_two_preprocessings_do_not_meet_in_one_folder(raw):
+    config = study(raw)
+    config["bids"]["openneuro"] = {
+        "dataset": "ds000108",
+        "derivatives": "s3://openneuro-derivatives/fmriprep/ds000108-fmriprep",
+    }
+    with pytest.raises(StudyError, match=r"two versions in one"):
+        spec.resolve(config)
+    assert spec.resolve({**config, "fmriprep": {}})
+
+
+def test_the_target_does_not_pretend_to_have_preprocessed(raw):
+    """Nothing to wait for, and nothing that could be done, look the same to Snakemake."""
+    (raw / "atlases").symlink_to(ROOT / "atlases")
+    config = study(raw)
+    config["bids"] |= {"dataset": "elsewhere", "openneuro": {"dataset": "ds000108"}}
+    code, text = snakemake(raw, "fmriprep", config=config)
+    assert code
+    assert "fetch them" in text
+    code, text = snakemake(raw, "fmriprep", config={**config, "fmriprep": {}})
+    assert code
+    assert "put fmriprep.run to true" in text
 
 
 def test_a_study_without_derivatives_learns_the_three_ways(raw):
@@ -290,5 +375,5 @@ def test_a_study_without_derivatives_learns_the_three_ways(raw):
     del config["fmriprep"]
     with pytest.raises(StudyError) as caught:
         open_study(config)
-    for part in ("three ways", "bids.derivatives", "fmriprep.run", "fetch"):
+    for part in ("three ways", "fmriprep.run", "openneuro.derivatives"):
         assert part in str(caught.value)

@@ -134,3 +134,19 @@ def test_baselines_are_known_of_cells_and_of_scores_by_condition(changes, rated,
     study = open_study(STUDY)
     changed = replace(study, config={**study.config, **changes}, rated=rated)
     assert changed.baselines_known == known
+
+
+def test_an_atlas_without_cortex_and_subcortex_is_no_parcellation():
+    with pytest.raises(StudyError, match=r"aal3 .* ROIs only.*: hcpex, ") as caught:
+        open_study({**STUDY, "regions": {"parcels": "aal3"}})
+    # what it offers instead can be taken
+    listed = str(caught.value).rpartition("parcels: ")[2].rstrip(".").split(", ")
+    assert "aal" not in listed
+    assert open_study({**STUDY, "regions": {"parcels": listed[0]}})
+
+
+def test_an_atlas_that_no_address_brings_says_what_brings_it():
+    with pytest.raises(StudyError, match="2 atlas files do not exist") as caught:
+        open_study({**STUDY, "regions": {"definitions": ["harvard_oxford"]}})
+    assert "atlas harvard_oxford, from: FSL, cortical and" in str(caught.value)
+    assert "harvard_oxford_subcortical can be fetched" in str(caught.value)

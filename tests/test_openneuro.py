@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from handhold import spec
-from handhold.bids import list_events
+from handhold.bids import choose_files, list_events, plain_labels
 from handhold.errors import StudyError
 from handhold.events import run_keys, tidy_runs, trial_ratings
 from handhold.study import open_study, rated_cue, read_runs, relief_of
@@ -69,6 +69,26 @@ def test_an_analysis_says_what_it_can_and_cannot_answer(name):
 # --- Trees --------------------------------------------------------------------------------
 
 
+# What else fMRIPrep 21.0.2 wrote of each run of ds000108, by the names in OpenNeuroDerivatives.
+BESIDE = (
+    "AROMAnoiseICs.csv",
+    "boldref.nii.gz",
+    "desc-MELODIC_mixing.tsv",
+    "desc-brain_mask.nii.gz",
+    "desc-confounds_timeseries.json",
+    "desc-preproc_bold.nii.gz",
+    "from-T1w_to-scanner_mode-image_xfm.txt",
+    "hemi-L_space-fsaverage5_bold.func.gii",
+    "space-MNI152NLin2009cAsym_res-2_boldref.nii.gz",
+    "space-MNI152NLin6Asym_desc-smoothAROMAnonaggr_bold.nii.gz",
+    "space-T1w_boldref.nii.gz",
+    "space-T1w_desc-aseg_dseg.nii.gz",
+    "space-T1w_desc-brain_mask.json",
+    "space-T1w_desc-preproc_bold.nii.gz",
+    "space-fsLR_den-91k_bold.dtseries.nii",
+)
+
+
 def derivative(root, subject, stem, space="MNI152NLin2009cAsym"):
     """Write the names of one preprocessed run; nothing opens them before a job does."""
     session = re.search(r"_(ses-\w+?)_", stem)
@@ -83,6 +103,8 @@ def derivative(root, subject, stem, space="MNI152NLin2009cAsym"):
     ):
         text = '{"RepetitionTime": 2}' if name.endswith("_bold.json") else ""
         (folder / name).write_text(text)
+    for name in BESIDE:
+        (folder / f"{stem}_{name}").touch()
 
 
 def maps(root, config):
@@ -132,6 +154,11 @@ TASKS = {"ds000108": "Emotionregulation", "ds002320": "circles"}
 UNSCANNED = {("24", "05"), ("28", "06"), ("29", "06"), ("34", "06")}
 
 
+def label(name, run):
+    """Return a run's label in the derivatives: of ds000108, raw run-01 is run-1 there."""
+    return int(run) if name == "ds000108" else run
+
+
 @pytest.fixture(params=sorted(TASKS))
 def real(request, shared_data, tmp_path):
     """A real dataset's text files, with the names of derivatives of what was scanned."""
@@ -143,7 +170,7 @@ def real(request, shared_data, tmp_path):
     config["bids"] = {**config["bids"], "derivatives": "derivatives"}
     for subject, _, run in run_keys(list_events(dataset, TASKS[name])):
         if name != "ds000108" or (subject, run) not in UNSCANNED:
-            stem = f"sub-{subject}_task-{TASKS[name]}_run-{run}"
+            stem = f"sub-{subject}_task-{TASKS[name]}_run-{label(name, run)}"
             derivative(tmp_path / "derivatives", subject, stem)
     if name == "ds002320":
         for path in (tmp_path / "derivatives").rglob("*_bold.json"):
@@ -191,6 +218,32 @@ def test_a_real_dataset_opens_as_the_analysis_reads_it(real):
     assert "events" not in set(excluded["what"])
     assert len(study.manifest.images) == expected["people"] * 4
     assert study.rated == ()
+    space = "space-MNI152NLin2009cAsym_res-2_desc"
+    for row in study.runs.to_dict("records"):
+        stem = f"sub-{row['subject']}_task-{TASKS[name]}_run-"
+        assert re.fullmatch(
+            rf"{stem}0*{row['run']}_events.tsv", Path(row["events"]).name
+        )
+        made = f"{stem}{label(name, row['run'])}"
+        assert Path(row["bold"]).name == f"{made}_{space}-preproc_bold.nii.gz"
+        assert Path(row["mask"]).name == f"{made}_{space}-brain_mask.nii.gz"
+        assert Path(row["confounds"]).name == f"{made}_desc-confounds_timeseries.tsv"
+
+
+def test_fetching_takes_what_is_read_and_leaves_the_rest(tmp_path):
+    config = spec.resolve(read("ds000108"))
+    stem = "sub-01_task-Emotionregulation_run-2"
+    derivative(tmp_path, "01", stem)
+    listed = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")]
+    chosen = choose_files(listed, plain_labels(config["bids"]), preprocessed=True)
+    space = "space-MNI152NLin2009cAsym_res-2_desc"
+    assert sorted(Path(path).name for path in chosen) == [
+        f"{stem}_desc-confounds_timeseries.json",
+        f"{stem}_desc-confounds_timeseries.tsv",
+        f"{stem}_{space}-brain_mask.nii.gz",
+        f"{stem}_{space}-preproc_bold.json",
+        f"{stem}_{space}-preproc_bold.nii.gz",
+    ]
 
 
 def test_a_real_dataset_is_planned_from_bold_to_report(real, tmp_path):
@@ -240,6 +293,18 @@ def test_placebo_runs_are_the_middle_ones_and_their_relief_is_positive(tmp_path)
     relief = relief_of(study.config, given, study.manifest)["relief"]
     # (.5 + .6) / 2 with the control cream, (.3 + .2) / 2 with the other; pressure does not count
     assert relief.tolist() == pytest.approx([0.3] * 3)
+
+
+def test_a_map_that_no_address_brings_says_where_it_is(tmp_path):
+    runs = [f"ses-1_task-paingen_dir-pa_run-0{n}" for n in range(1, 5)]
+    config = tree(tmp_path, "ds004746", paingen, runs=runs)
+    config["receptors"] = {**config["receptors"], "panel": ["OXTR_quintana2019"]}
+    del config["bids"]["openneuro"]
+    with pytest.raises(
+        StudyError, match=r"1 receptor maps do not.*\n.*OXTR_quint"
+    ) as c:
+        open_study(config)
+    assert "Download it from the OSF project" in str(c.value)
 
 
 def test_the_other_phase_encoding_direction_is_no_run_of_placebo(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from handhold import atlases, registries
 from handhold.errors import StudyError
-from handhold.provenance import study_facts
+from handhold.provenance import EXPRESSION, cite_maps
 
 ATLASES = Path(__file__).parents[1] / "atlases"
 DOI = re.compile(r"10\.\d{4,9}/\S+")
@@ -195,6 +195,7 @@ def test_every_system_of_the_panel_is_there():
 
 
 QUANTITIES = ("BP_ND", "V_T", "SUVR", "B_max (pmol/mL)")
+CHANGES = ("", "rescaled to maximum 100", "rescaled to minimum 0, maximum 100")
 
 
 @pytest.mark.parametrize("row", RECEPTORS, ids=lambda row: row["receptor"])
@@ -207,9 +208,23 @@ def test_unit_tracer_and_kind_agree(row):
         return
     isotopes = {"PET": ("[11C]", "[18F]"), "SPECT": ("[123I]",)}[row["kind"]]
     assert row["tracer"].startswith(isotopes)
-    assert row["unit"] in QUANTITIES or row["unit"].startswith("a.u. (rescaled")
-    # a volume of distribution is not a binding potential, and its row says so
-    assert (row["unit"] == "V_T") == ("not BP_ND" in row["note"])
+    quantity, _, changed = row["unit"].partition(", ")
+    assert re.fullmatch("|".join(CHANGES), changed)
+    assert quantity in QUANTITIES or (quantity == "a.u." and changed)
+    # a volume of distribution is not a binding potential, and its row says so, rescaled or not
+    assert (quantity == "V_T") == ("not BP_ND" in row["note"])
+    # what is not known is said not to be
+    assert (quantity == "a.u.") == ("is not said where" in row["note"])
+
+
+def test_copies_of_one_map_hold_one_quantity():
+    """The collection of maps in their own unit says what those are that others rescaled."""
+    rows = {row["receptor"]: row["unit"].partition(",")[0] for row in RECEPTORS}
+    assert rows["MOR_kantonen2020"] == rows["MOR_kantonen2020_osf"] == "BP_ND"
+    # by neuromaps' list of maps: Laurikainen 2019 and Galovic 2021 mapped V_T, Dukart 2018 an
+    # uptake ratio
+    assert rows["CB1_laurikainen2019"] == rows["NMDA_galovic2021"] == "V_T"
+    assert rows["DAT_dukart2018"] == "SUVR"
 
 
 def test_one_tracer_has_one_molecule():
@@ -379,18 +394,17 @@ def test_every_map_that_was_read_is_in_the_folder_and_back(shared_data):
     assert there == {row["file"] for row in READ}
 
 
-def test_the_page_cites_every_map_and_says_which_is_no_protein(tmp_path):
-    (tmp_path / "inputs.tsv").write_text("path\tsha256\n")
-    (tmp_path / "config.yaml").write_text("")
-    (tmp_path / "versions.json").write_text("{}")
-    study = {"study": "s", "title": "t", "source": "maps", "unit": "u"}
-    facts = study_facts(study, RECEPTORS, [], tmp_path)
-    assert facts["expression_maps"] == ["oxytocin receptor (OXTR) mRNA"]
-    for row, entry in zip(RECEPTORS, facts["citations"], strict=True):
+def test_the_page_cites_every_map_and_says_which_is_no_protein():
+    assert EXPRESSION in {row["kind"] for row in RECEPTORS}
+    for row, entry in zip(RECEPTORS, cite_maps(RECEPTORS), strict=True):
         assert entry["licence"] == row["licence"]
         assert entry["citation"] == f"{row['citation']}; doi {row['doi']}"
-        assert row["unit"] in entry["what"]
+        assert f"{row['unit']}). {row['note']}" in entry["what"]
         assert ("mRNA and not protein" in entry["what"]) == (row["kind"] == "mRNA")
+    # a table of one's own need not have them
+    (own,) = cite_maps([{**RECEPTORS[0], "doi": "", "note": ""}])
+    assert own["citation"] == RECEPTORS[0]["citation"]
+    assert own["what"].endswith(f"{RECEPTORS[0]['unit']})")
 
 
 # Counts from the papers: cortex and subcortex areas of each parcellation.
@@ -591,3 +605,19 @@ def test_percent_is_not_taken_for_proportions(tmp_path):
         frontal_pole(fetched(tmp_path, values, certain="1"))
     with pytest.raises(StudyError, match="harvard_oxford_cortical: certain is '2'"):
         fetched(tmp_path, values, certain="2")
+
+
+def test_labels_counted_from_1_do_not_name_the_volumes_next_to_theirs(tmp_path):
+    """Pauli's table has not been read: whether it counts from 0 shows in what is fetched."""
+    row = {"labels_format": "id_name", "labels": "labels.txt", "certain": "1"}
+    atlas = fetched(tmp_path, np.zeros((2, 2, 2, 2)), **row)
+    wanted = {"labels": "Ca"}
+    (tmp_path / "labels.txt").write_text("0 Pu\n1 Ca\n")
+    with pytest.raises(
+        StudyError, match="is empty"
+    ):  # read, and no voxel is above 25 %
+        frontal_pole(atlas, **wanted)
+    for text in ("1 Pu\n2 Ca\n", "1 Ca\n", "0 Pu\n1 Ca\n2 NAC\n"):
+        (tmp_path / "labels.txt").write_text(text)
+        with pytest.raises(StudyError, match=r"2 volumes.*one for each|no volume 2"):
+            frontal_pole(atlas, **wanted)

@@ -57,6 +57,7 @@ class Atlas:
     citation: str
     space: str = "n/a"
     licence: str = "n/a"
+    source: str = "n/a"
     certain: float = 100.0
     doi: str = "n/a"
     checksum: str = ""
@@ -90,6 +91,7 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
             row["citation"],
             row.get("space") or "n/a",
             row.get("licence") or "n/a",
+            row.get("source") or "n/a",
             float(row.get("certain") or 100),
             row.get("doi") or "n/a",
             row.get("checksum", ""),
@@ -394,7 +396,9 @@ def probabilistic_parts(rows: pd.DataFrame, atlas: Atlas):
         {code for _, row in rows.iterrows() for code in _codes(row, codes, atlas)}
     )
     where = f"atlas {atlas.name}"
-    volumes, grid = images.read_probabilities(atlas.image, wanted, where)
+    volumes, grid = images.read_probabilities(
+        atlas.image, wanted, where, named=list(codes.values())
+    )
     percent = {code: _in_percent(values, atlas) for code, values in volumes.items()}
     for index, row in rows.iterrows():
         chosen = [percent[code] for code in _codes(row, codes, atlas)]

@@ -109,7 +109,7 @@ def index_runs(bids: dict) -> Index:
             f"no run of {_name(bids)} is left to analyse in {derivative.root} (bids.derivatives). "
             f"Left out: {reasons}."
         )
-    _require_content(kept)
+    require_content([path for name in FILES for path in kept[name]])
     return Index(kept.reset_index(drop=True), pd.DataFrame(excluded, columns=EXCLUDED))
 
 
@@ -124,8 +124,8 @@ def _require_runs(idle: list[str], bids: dict) -> None:
         )
 
 
-def list_people(bids: dict) -> list[str]:
-    """List whom a study wants that has a run of the task in the raw dataset.
+def list_people(bids: dict) -> dict[str, list[str]]:
+    """List whom a study wants that has raw BOLD of the task, with the paths of the images.
 
     Parameters
     ----------
@@ -143,8 +143,11 @@ def list_people(bids: dict) -> list[str]:
     wanted = _of_task(raw.files, bids)
     none = _Tree(Path(bids["derivatives"]), [], {None: []})
     chosen, _ = _choose_people(raw, none, wanted, bids)
-    able = {file.subject for file in wanted if file.suffix == "bold"}
-    return [subject for subject in chosen if subject in able]
+    images: dict[str, list[str]] = {}
+    for file in wanted:
+        if file.suffix == "bold" and file.extension in IMAGES:
+            images.setdefault(file.subject, []).append(file.path)
+    return {subject: images[subject] for subject in chosen if subject in images}
 
 
 def list_events(dataset: str, task: str, *, session: str | None = None) -> pd.DataFrame:
@@ -464,7 +467,8 @@ def _explain_derivatives(root: Path) -> str:
         "(2) have fMRIPrep run: put fmriprep.run to true, give fmriprep.license_file, and run "
         "`snakemake fmriprep` (hours per person, in a container; bids.space is among its "
         "--output-spaces); (3) fetch derivatives that others made of the same dataset, in "
-        "bids.space, where they are published (OpenNeuroDerivatives holds some of OpenNeuro's)."
+        "bids.space, where they are published: give their address in bids.openneuro.derivatives "
+        "(OpenNeuroDerivatives holds some of OpenNeuro's), and run `snakemake fetch`."
     )
 
 
@@ -987,9 +991,8 @@ def _sorted(rows: list[dict], columns: list[str]) -> pd.DataFrame:
 # --- What was not downloaded -------------------------------------------------------------
 
 
-def _require_content(runs: pd.DataFrame) -> None:
-    """Refuse runs whose files are links or pointers of git-annex without content."""
-    paths = list(dict.fromkeys(path for name in FILES for path in runs[name]))
+def require_content(paths: list[str]) -> None:
+    """Refuse files that are links or pointers of git-annex without content."""
     states = {path: _absence(path) for path in paths}
     annexed = [path for path, state in states.items() if state == "annex"]
     broken = [path for path, state in states.items() if state == "broken"]
@@ -1000,7 +1003,7 @@ def _require_content(runs: pd.DataFrame) -> None:
             f"  - {line}" for line in [*shown, *([more] if more else [])]
         )
         raise StudyError(
-            f"{len(annexed)} of {len(paths)} files of the study were not downloaded (git-annex "
+            f"{len(annexed)} of {len(states)} files of the study were not downloaded (git-annex "
             f"has their names, not their content):\n{listed}\n"
             f"Get them, in the dataset's folder: datalad get {' '.join(shown)} {more}; or the same "
             "with git annex get."

@@ -45,16 +45,22 @@ class Plan:
         """Return the command that preprocesses one person, as a list: no shell reads it."""
         return run_command(self.bids, self.chosen, self.image, label)
 
-    def refusal(self) -> str:
-        """Say who waits, and what the analysis needs before it can start."""
+    def refusal(self, command: str) -> str:
+        """Say who waits, and the `command` that the analysis needs before it can start."""
         people = ", ".join(f"sub-{label}" for label in self.waiting[:SHOWN])
         more = ", ..." if len(self.waiting) > SHOWN else ""
         return (
             f"{len(self.waiting)} of {self.n_people} people wait for fMRIPrep ({people}{more}). "
-            "Run `snakemake fmriprep` with this configuration, then this command again. Exclude "
-            "with the reason in bids.exclude whom it cannot preprocess; put fmriprep.run to false "
-            "to analyse the derivatives as they are."
+            f"Run first: {command}\nThen run this command again. Exclude with the reason in "
+            "bids.exclude whom fMRIPrep cannot preprocess; put fmriprep.run to false to analyse "
+            "the derivatives as they are."
         )
+
+
+def is_wanted(config: dict) -> bool:
+    """Tell whether a study, as read from its YAML file, asks for preprocessing."""
+    section = config.get("fmriprep")
+    return isinstance(section, dict) and bool(section.get("run"))
 
 
 def plan(config: dict) -> Plan | None:
@@ -68,11 +74,10 @@ def plan(config: dict) -> Plan | None:
     Raises
     ------
     StudyError
-        If the configuration has a fault, the raw dataset or the licence is not there, or a path
-        cannot be given to a container.
+        If the configuration has a fault, the raw dataset, the content of its images or the licence
+        is not there, or a path cannot be given to a container.
     """
-    section = config.get("fmriprep")
-    if not (isinstance(section, dict) and section.get("run")):
+    if not is_wanted(config):
         return None
     resolved = spec.resolve(config)
     root = Path(resolved["data_root"])
@@ -94,6 +99,7 @@ def plan(config: dict) -> Plan | None:
     _require_plain(own, chosen)
     people = bids.list_people(own)
     waiting = tuple(label for label in people if not _receipt(own, label).is_file())
+    bids.require_content([path for label in waiting for path in people[label]])
     return Plan(resolved["study"], waiting, len(people), own, chosen, _image(chosen))
 
 

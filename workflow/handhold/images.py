@@ -168,9 +168,16 @@ def read_labels(path: str | Path, where: str) -> Volume:
 
 
 def read_probabilities(
-    path: str | Path, indices: list[int], where: str
+    path: str | Path,
+    indices: list[int],
+    where: str,
+    *,
+    named: list[int] | None = None,
 ) -> tuple[dict, Grid]:
     """Read chosen volumes of a 4D probabilistic atlas in one pass over the file.
+
+    `named` are the codes of its whole label table, one for each volume, from 0: a table that
+    counts from 1 would give every volume the name of its neighbour.
 
     Returns
     -------
@@ -181,7 +188,7 @@ def read_probabilities(
     Raises
     ------
     StudyError
-        As `read_labels`, or if the file holds no such volume.
+        As `read_labels`, or if the file holds no such volume, or others than are named.
     """
     # A gzip file can only be read forwards: kept open, with indices in rising order,
     # it is decompressed once instead of once for each volume.
@@ -190,6 +197,13 @@ def read_probabilities(
         raise StudyError(
             f"{where}: {path} has the shape {image.shape}, which holds no volume "
             f"{max(indices)}. Compare the image with its label table (regions.atlases)."
+        )
+    if named is not None and sorted(named) != list(range(image.shape[3])):
+        raise StudyError(
+            f"{where}: {path} has {image.shape[3]} volumes, and its label table {len(named)} "
+            f"labels with the codes {min(named)} to {max(named)}; there has to be one for each "
+            "volume, from 0, or regions get the names of others. Mend the table (column labels of "
+            "regions.atlases)."
         )
     grid = Grid(_atlas_affine(image, path, where), image.shape[:3])
     with _reading(path, where):

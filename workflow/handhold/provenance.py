@@ -207,25 +207,28 @@ def study_facts(
         "simulated": simulated,
         "modelled_maps": [row["label"] for row in maps] if simulated else [],
         "expression_maps": [row["label"] for row in maps if row["kind"] == EXPRESSION],
-        "citations": [
-            *atlases,
-            *(
-                {
-                    "what": _name_map(row),
-                    "citation": f"{row['citation']}; doi {row['doi']}",
-                    "licence": row["licence"],
-                }
-                for row in maps
-            ),
-        ],
+        "citations": [*atlases, *cite_maps(maps)],
     }
+
+
+def cite_maps(maps: list[dict]) -> list[dict[str, str]]:
+    """Return what, citation and licence of receptor maps; `maps` are rows of their table."""
+    return [
+        {
+            "what": _name_map(row),
+            "citation": "; doi ".join(filter(None, (row["citation"], row["doi"]))),
+            "licence": row["licence"],
+        }
+        for row in maps
+    ]
 
 
 def _name_map(row: dict) -> str:
     kind = "receptor map"
     if row["kind"] == EXPRESSION:
         kind = "map of gene expression, mRNA and not protein,"
-    return f"{kind} {row['receptor']} ({row['label']}; {row['unit']})"
+    name = f"{kind} {row['receptor']} ({row['label']}; {row['unit']})"
+    return f"{name}. {row['note']}" if row["note"] else name
 
 
 def _paper(folder: Path) -> dict:

@@ -209,6 +209,12 @@ def _contradictions(config: dict) -> list[str]:
         faults.append(
             "fmriprep.run needs fmriprep.license_file, a licence of FreeSurfer (free)"
         )
+    published = config.get("bids", {}).get("openneuro", {}).get("derivatives")
+    if config["fmriprep"]["run"] and published:
+        faults.append(
+            f"fmriprep.run would preprocess into the folder that holds {published} "
+            "(bids.openneuro.derivatives), two versions in one: remove the one or the other"
+        )
     if config["receptors"]["target"] in config["receptors"]["panel"]:
         faults.append("receptors.panel repeats receptors.target")
     regions, n_voxel = config["regions"], config["nulls"]["n_voxel"]

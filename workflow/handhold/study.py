@@ -47,6 +47,7 @@ RECEPTOR_COLUMNS = (
     "citation",
     "doi",
     "licence",
+    "note",
 )
 
 
@@ -251,13 +252,22 @@ def plan_preprocessing(config: dict) -> fmriprep.Plan | None:
     Raises
     ------
     NotFetchedError
-        If the raw dataset has yet to be fetched.
+        If the raw dataset, or its images, have yet to be fetched.
     StudyError
         As `fmriprep.plan`.
     """
-    if config.get("fmriprep"):
+    if fmriprep.is_wanted(config):
         public.plan_datasets(spec.resolve(config)).require_fetched()
-    return fmriprep.plan(config)
+    planned = fmriprep.plan(config)
+    if planned and not planned.n_people:
+        # fetching has to stay possible, so that this is no fault of the configuration
+        raise public.NotFetchedError(
+            f"{planned.bids['dataset']} (bids.dataset) holds no BOLD image of the task "
+            f"{planned.bids['task']} of those whom the study wants, so that fMRIPrep "
+            "(fmriprep.run) has nothing to preprocess. Put the images there; those of an OpenNeuro "
+            "dataset come with bids.openneuro.raw_images: true, where there is a network, by"
+        )
+    return planned
 
 
 def open_study(config: dict) -> Study:
@@ -543,16 +553,28 @@ def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
     names = [name for name in rows["atlas"].unique() if name != "sphere"]
     names = list(dict.fromkeys([*names, chosen["parcels"]]))
     files = [str(file) for file in atlases.image_files(known, names)]
-    missing = [file for file in files if not Path(file).is_file()]
+    missing = [
+        f"{file} (atlas {name}, from: {known[name].source})"
+        for name in names
+        for file in atlases.image_files(known, [name])
+        if not file.is_file()
+    ]
     if missing:
+        listed = "\n".join(f"  - {file}" for file in missing)
         raise StudyError(
-            f"{len(missing)} atlas files do not exist: {', '.join(missing)}. Paths start from "
-            "data_root (regions.atlases says where each atlas comes from)."
+            f"{len(missing)} atlas files do not exist:\n{listed}\nPaths start from data_root "
+            "(regions.atlases)."
         )
     if known[chosen["parcels"]].kind != "labels":
         raise StudyError(
             f"regions.parcels: the atlas {chosen['parcels']} is of the kind "
             f"{known[chosen['parcels']].kind}; parcels need a label image (kind labels)."
+        )
+    if not known[chosen["parcels"]].structure_rule:
+        raise StudyError(
+            f"regions.parcels: the atlas {chosen['parcels']} does not say which labels are cortex "
+            "and which subcortex (column structure_rule of regions.atlases), so that it serves for "
+            f"ROIs only. Atlases for parcels: {', '.join(_of_parcels(known))}."
         )
     citations = [
         {
@@ -567,6 +589,14 @@ def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
     return files, citations
 
 
+def _of_parcels(known: dict[str, atlases.Atlas]) -> list[str]:
+    return [
+        name
+        for name, atlas in known.items()
+        if atlas.kind == "labels" and atlas.structure_rule
+    ]
+
+
 def _receptors(config: dict, folder: str) -> pd.DataFrame:
     """Choose the target and the panel from the registry of receptor maps, target first."""
     chosen = config["receptors"]
@@ -576,7 +606,7 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
     else:
         table = read_table(chosen["table"], "receptors.table").fillna("")
         root = Path(config["data_root"])
-    for column in ("negative", "kind", "checksum", "doi"):
+    for column in ("negative", "kind", "checksum", "doi", "note"):
         if column not in table:
             table[column] = ""
     absent = [column for column in RECEPTOR_COLUMNS if column not in table]
@@ -611,10 +641,14 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
 
 def _require_maps(receptors: pd.DataFrame) -> None:
     missing = [
-        row.path for row in receptors.itertuples() if not Path(row.path).is_file()
+        f"  - {row.path} ({row.receptor}; {row.citation}). {row.note}".rstrip(". ")
+        for row in receptors.itertuples()
+        if not Path(row.path).is_file()
     ]
     if missing:
+        listed = "\n".join(missing)
         raise StudyError(
-            f"{len(missing)} receptor maps do not exist: {', '.join(missing)}. Paths start from "
-            "data_root; the registry (receptors.table) says where each map comes from."
+            f"{len(missing)} receptor maps do not exist, and have no address to be fetched "
+            f"from:\n{listed}\nPaths start from data_root; the registry (receptors.table) says "
+            "where each map comes from."
         )

@@ -25,28 +25,36 @@ if "offline" in config:
     known = {"true": True, "false": False}
     config.setdefault("fetch", {})["offline"] = known.get(offline.lower(), offline)
 
-# The command that fetches what this one misses.
-FETCH = ["snakemake", "fetch", "--cores", "1"]
+# What this command was given, for the commands that bring what it misses.
+GIVEN = []
 if files := workflow.config_settings.configfiles:
-    FETCH += ["--configfile", *map(str, files)]
+    GIVEN += ["--configfile", *map(str, files)]
 if pairs := {
     k: v for k, v in workflow.config_settings.config.items() if k != "offline"
 }:
-    FETCH += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
-FETCH = shlex.join(FETCH)
+    GIVEN += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+FETCH = shlex.join(["snakemake", "fetch", "--cores", "1", *GIVEN])
+# One person whom fMRIPrep cannot preprocess keeps nobody else waiting.
+FMRIPREP = shlex.join(
+    ["snakemake", "fmriprep", "--cores", "all", "--keep-going", *GIVEN]
+)
 
 # Without a study, WHY says what is missing, and what brings it.
 STUDY = PREPROCESSING = WHY = None
 try:
     PREPROCESSING = plan_preprocessing(config)
     if PREPROCESSING and PREPROCESSING.waiting:
-        WHY = PREPROCESSING.refusal()
+        WHY = PREPROCESSING.refusal(FMRIPREP)
     else:
         STUDY = open_study(config)
 except NotFetchedError as error:
     WHY = f"{error}: {FETCH}"
 except StudyError as error:
-    raise WorkflowError(str(error)) from None
+    # What a study lacks beside public files keeps nobody from fetching those. Snakemake knows its
+    # targets later only.
+    if "fetch" not in sys.argv:
+        raise WorkflowError(str(error)) from None
+    WHY = str(error)
 
 # Who follows the run, once it has started.
 FOLLOWERS = []
