@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -53,6 +55,8 @@ RUNS_REACH = 0.28
 BAND = "#f1f1f1"
 # Points of an outline; shorter ones go around a few voxels.
 SHORTEST_STROKE = 12
+# A brain is drawn at a fifteenth of its size: less than the width of a line.
+FINEST_MM = 0.4
 # Of what is there in part, and in full: light enough for ink, and apart in grey.
 SHADES = ("#d8e8f2", "#7fb2d6")
 # What a tooltip calls the value of a cell.
@@ -306,9 +310,14 @@ def draw_registration(
             corner = np.array([left + across, top + up])
             traced.append(corner + _outline(planes[f"mask_{axis}"][person], extent))
         outline = np.concatenate(traced)
-        line = axes.plot(*outline.T, color=VERMILION, linewidth=0.9, gid="outline")
+        # A breath of colour: a pointer meets the mask, not the line around it alone.
+        shape = PathPatch(
+            Path(outline), facecolor=(*to_rgb(VERMILION), 0.06), edgecolor=VERMILION,
+            linewidth=0.9, gid="outline",
+        )  # fmt: skip
+        axes.add_patch(shape)
         if np.isfinite(outline).any():
-            name_marks(line[0], [_registration_mark(row)])
+            name_marks(shape, [_registration_mark(row)])
         covered = tables.display(row["template_covered"], "share")
         subject = readable(row["subject"], LONGEST_SUBJECT)
         axes.text(left, top - 4, f"{subject}: covers {covered}", fontsize=7, va="top")
@@ -341,8 +350,16 @@ def _outline(mask: NDArray, extent: list) -> NDArray:
     x, y = ((np.arange(n) - 2) * step for n in smooth.shape)
     strokes = contour_generator(x, y, smooth.T).lines(0.5)
     apart = np.full((1, 2), np.nan)
-    long = [stroke for stroke in strokes if len(stroke) >= SHORTEST_STROKE]
+    long = [_simplified(s) for s in strokes if len(s) >= SHORTEST_STROKE]
     return np.concatenate([apart, *(part for s in long for part in (s, apart))])
+
+
+def _simplified(stroke: NDArray) -> NDArray:
+    """Leave out the points of a line (mm) that move it by less than can be seen."""
+    path = Path(stroke)
+    path.simplify_threshold = FINEST_MM
+    kept = path.cleaned(simplify=True)
+    return kept.vertices[kept.codes != Path.STOP]
 
 
 def _registration_mark(row: Mapping) -> Mark:
