@@ -245,6 +245,11 @@ def test_every_run_has_its_name_and_value_in_every_panel(rng, n):
             words = f"{row['subject']}, {run}: {name} {value}"
             expected.append((row["subject"], run, words))
     assert sorted(said) == sorted(expected)
+    drawn = [mark for mark in marks if " mean FD " in title(mark)]
+    values = [float(title(mark).rsplit(" ", 1)[1]) for mark in drawn]
+    places = [float(mark.get("y")) for mark in drawn]
+    # Tooltips are rounded to two or three digits, and so a little off the line.
+    assert np.corrcoef(places, values)[0, 1] < -0.999
 
 
 def manifest(without=()):

@@ -37,8 +37,8 @@ def checked(tmp_path_factory):
         ("01", "a", ellipsoid(GRID), GRID),
         ("02", "b", ellipsoid(GRID, (0, 20, 0)), GRID),
         ("03", "c", low, GRID),
-        ("04", "d", ellipsoid(fine), fine),
         ("04", "e", low, GRID),
+        ("04", "d", ellipsoid(fine), fine),
         ("04", "e", low, GRID),
     ):
         path = folder / f"{name}.nii.gz"
