@@ -290,6 +290,27 @@ def test_what_a_person_lacks_has_a_cross(rng):
     figures_quality.draw_cells(manifest(), None, out.iloc[:0]).draw_without_rendering()
 
 
+def test_cells_of_bold_count_events():
+    rows = manifest({("02", "partner", "safe", 1)}).drop(columns="contrast")
+    rows = rows.assign(n_events=["6"] * 8 + ["5"] * (len(rows) - 8))
+    # A regressor of no interest is no cell.
+    other = {"subject": "01", "condition": "n/a", "cue": "n/a", "n_events": "9"}
+    rows = pd.concat([rows, pd.DataFrame([other])])
+    out = pd.DataFrame({"subject": [], "reason": []}, dtype=str)
+    figure = figures_quality.draw_cells(rows, None, out)
+    (marks,) = saved(figure)
+    assert len(marks) == 16
+    said = {(m.get("data-subject"), m.get("data-label")): title(m)[-6:] for m in marks}
+    assert said["01", "partner, safe"] == "n = 12"
+    assert said["02", "partner, safe"] == " n = 5"
+    assert (
+        figure.axes[0]
+        .get_title(loc="left")
+        .startswith("Full: there. Pale: fewer events")
+    )
+    assert figure.axes[0].collections[0].get_array()[3, 1] == 5 / 12
+
+
 def test_hostile_names_are_harmless_in_the_file_and_in_a_page(rng):
     attenuation = example.attenuation(rng, 5, rois=("insula",), contrasts=("partner",))
     tests = example.attenuation_tests(attenuation, rng)

@@ -224,14 +224,15 @@ def draw_tsnr(rois: pd.DataFrame, *, definition: str | None = None) -> Figure:
 
 @styled
 def draw_cells(
-    manifest: pd.DataFrame, relief: pd.DataFrame | None, excluded: pd.DataFrame
+    images: pd.DataFrame, relief: pd.DataFrame | None, excluded: pd.DataFrame
 ) -> Figure:
-    """Draw what each person has: images of every condition and cue, and ratings.
+    """Draw what each person has: events or images of every condition and cue, and ratings.
 
     Parameters
     ----------
-    manifest : DataFrame
-        manifest.tsv, a row per image: subject, condition, cue, contrast.
+    images : DataFrame
+        manifest.tsv, a row per image: subject, condition, cue, contrast. Of BOLD
+        qc/regressors.tsv, a row per cell of each run, with n_events.
     relief : DataFrame or None
         relief.tsv: subject, contrast and relief, which may be missing; None without ratings.
     excluded : DataFrame
@@ -240,11 +241,16 @@ def draw_cells(
     Returns
     -------
     Figure
-        A full cell is there, a pale one in part (fewer images than others have), and a
-        cross marks what is missing.
+        A full cell is there, a pale one in part (less than others have), and a cross marks
+        what is missing.
     """
-    images = manifest.assign(cell=[_cell_name(r) for r in manifest.to_dict("records")])
-    found = images.groupby(["cell", "subject"], sort=False).size().unstack()
+    what = "events" if "n_events" in images else "images"
+    images = images.assign(
+        cell=[_cell_name(row) for row in images.to_dict("records")],
+        n=numbers(images["n_events"]) if what == "events" else 1,
+    )
+    images = images[images["cell"] != ""]
+    found = images.groupby(["cell", "subject"], sort=False)["n"].sum().unstack()
     order = list(dict.fromkeys(images["cell"]))
     if relief is not None:
         rated = relief[np.isfinite(numbers(relief["relief"]))]
@@ -255,7 +261,7 @@ def draw_cells(
         counts = rated.groupby(["cell", "subject"], sort=False).size().unstack()
         found = pd.concat([found, counts])
         order += names.values()
-    people = dict.fromkeys([*manifest["subject"], *excluded["subject"].dropna()])
+    people = dict.fromkeys([*images["subject"], *excluded["subject"].dropna()])
     grid = found.reindex(index=order, columns=list(people)).fillna(0)
     share = grid.div(grid.max(axis=1).clip(lower=1), axis=0)
     figure, axes = _lay_grid(grid)
@@ -267,7 +273,7 @@ def draw_cells(
     row, subject = np.nonzero(grid.to_numpy() == 0)
     axes.plot(subject, row, "x", color=INK, markersize=3.6, markeredgewidth=1,
               gid="missing")  # fmt: skip
-    note = "Full: there. Pale: fewer images than others have. Cross: missing."
+    note = f"Full: there. Pale: fewer {what} than others have. Cross: missing."
     axes.set_title(note, loc="left", fontsize=7.5)
     return figure
 
@@ -383,7 +389,7 @@ def _cell_name(row: Mapping) -> str:
     >>> _cell_name({"condition": "alone", "cue": "threat", "contrast": None})
     'alone, threat'
     """
-    parts = [row[key] for key in ("condition", "cue", "contrast")]
+    parts = [row.get(key) for key in ("condition", "cue", "contrast")]
     return ", ".join(readable(part) for part in parts if not tables.is_missing(part))
 
 
