@@ -245,6 +245,11 @@ def test_every_run_has_its_name_and_value_in_every_panel(rng, n):
             words = f"{row['subject']}, {run}: {name} {value}"
             expected.append((row["subject"], run, words))
     assert sorted(said) == sorted(expected)
+    drawn = [mark for mark in marks if " mean FD " in title(mark)]
+    values = [float(title(mark).rsplit(" ", 1)[1]) for mark in drawn]
+    places = [float(mark.get("y")) for mark in drawn]
+    # Tooltips are rounded to two or three digits, and so a little off the line.
+    assert np.corrcoef(places, values)[0, 1] < -0.999
 
 
 def manifest(without=()):
@@ -283,6 +288,27 @@ def test_what_a_person_lacks_has_a_cross(rng):
     shades = axes.collections[0].get_array()
     assert (shades[1, 2], shades[3, 1], shades[0, 0]) == (0.5, 0, 1)
     figures_quality.draw_cells(manifest(), None, out.iloc[:0]).draw_without_rendering()
+
+
+def test_cells_of_bold_count_events():
+    rows = manifest({("02", "partner", "safe", 1)}).drop(columns="contrast")
+    rows = rows.assign(n_events=["6"] * 8 + ["5"] * (len(rows) - 8))
+    # A regressor of no interest is no cell.
+    other = {"subject": "01", "condition": "n/a", "cue": "n/a", "n_events": "9"}
+    rows = pd.concat([rows, pd.DataFrame([other])])
+    out = pd.DataFrame({"subject": [], "reason": []}, dtype=str)
+    figure = figures_quality.draw_cells(rows, None, out)
+    (marks,) = saved(figure)
+    assert len(marks) == 16
+    said = {(m.get("data-subject"), m.get("data-label")): title(m)[-6:] for m in marks}
+    assert said["01", "partner, safe"] == "n = 12"
+    assert said["02", "partner, safe"] == " n = 5"
+    assert (
+        figure.axes[0]
+        .get_title(loc="left")
+        .startswith("Full: there. Pale: fewer events")
+    )
+    assert figure.axes[0].collections[0].get_array()[3, 1] == 5 / 12
 
 
 def test_hostile_names_are_harmless_in_the_file_and_in_a_page(rng):

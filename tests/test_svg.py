@@ -79,6 +79,7 @@ HOSTILE = [
     '<animate attributeName="href" values="javascript:alert(1)"/>',
     '<set attributeName="onclick" to="alert(1)"/>',
     "<title><b>alert</b></title><g><title><script>alert(1)</script></title></g>",
+    "<g><title>a<text>alert</text></title></g>",
     '<html xmlns="http://www.w3.org/1999/xhtml"><b>alert(1)</b></html>',
     '<path xmlns:x="http://www.w3.org/2001/xml-events" x:onclick="alert(1)"/>',
     "<?xml-stylesheet href='http://alert'?><!-- alert --><metadata>alert</metadata>",

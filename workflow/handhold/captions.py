@@ -60,7 +60,8 @@ def describe_figures(
     n = tables.display(len(people), "count")
     described = describe_registration(people)
     described["coverage"] = describe_coverage(min_coverage, n)
-    described["cells"] = describe_cells(n, rated="tests/tracking" in results)
+    what = "events" if "qc/summary" in results else "images"
+    described["cells"] = describe_cells(n, what, rated="tests/tracking" in results)
     if view is not None:
         described["glass"] = describe_glass(view)
     if "qc/summary" in results:
@@ -322,17 +323,18 @@ def describe_coverage(min_coverage: float, n: str) -> Description:
     return Description(alt, caption)
 
 
-def describe_cells(n: str, *, rated: bool) -> Description:
+def describe_cells(n: str, what: str, *, rated: bool) -> Description:
     """Describe `figures_quality.draw_cells`."""
     ratings = " and, by contrast, a rating" if rated else ""
     alt = (
-        "Grid of what each person has, a column per subject: an image of every condition and "
+        f"Grid of what each person has, a column per subject: {what} of every condition and "
         f"cue{ratings}. Crosses mark what is missing."
     )
     caption = (
-        f"What each of {n} people has: an image of every condition and cue{ratings}. Full cells "
-        "are there; pale ones hold fewer images than others have; a cross marks what is missing, "
-        "of people who were left out everything. Who and why stands in the table of exclusions."
+        f"What each of {n} people has: {what} of every condition and cue{ratings}. Full cells "
+        f"are there; pale ones hold fewer {what} than others have; a cross marks what is "
+        "missing, of people who were left out everything. Who and why stands in the table of "
+        "exclusions."
     )
     return Description(alt, caption)
 

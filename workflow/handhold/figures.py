@@ -673,7 +673,8 @@ def _draw_parcels(
         )
         x, y = binding[part], group[part]
         dots = axes.plot(
-            x, y, marker, color=colour, alpha=0.55, markersize=3.4, markeredgewidth=0,
+            x, y, marker, color=colour, alpha=0.6, markersize=3.4, markeredgecolor=INK,
+            markeredgewidth=0.25,
             label=f"{readable(name)} ({len(x)} parcels)", gid=f"parcels {i}",
         )  # fmt: skip
         name_marks(dots[0], _parcels(names[part], x, y, unit))

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -53,6 +55,8 @@ RUNS_REACH = 0.28
 BAND = "#f1f1f1"
 # Points of an outline; shorter ones go around a few voxels.
 SHORTEST_STROKE = 12
+# A brain is drawn at a fifteenth of its size: less than the width of a line.
+FINEST_MM = 0.4
 # Of what is there in part, and in full: light enough for ink, and apart in grey.
 SHADES = ("#d8e8f2", "#7fb2d6")
 # What a tooltip calls the value of a cell.
@@ -220,14 +224,15 @@ def draw_tsnr(rois: pd.DataFrame, *, definition: str | None = None) -> Figure:
 
 @styled
 def draw_cells(
-    manifest: pd.DataFrame, relief: pd.DataFrame | None, excluded: pd.DataFrame
+    images: pd.DataFrame, relief: pd.DataFrame | None, excluded: pd.DataFrame
 ) -> Figure:
-    """Draw what each person has: images of every condition and cue, and ratings.
+    """Draw what each person has: events or images of every condition and cue, and ratings.
 
     Parameters
     ----------
-    manifest : DataFrame
-        manifest.tsv, a row per image: subject, condition, cue, contrast.
+    images : DataFrame
+        manifest.tsv, a row per image: subject, condition, cue, contrast. Of BOLD
+        qc/regressors.tsv, a row per cell of each run, with n_events.
     relief : DataFrame or None
         relief.tsv: subject, contrast and relief, which may be missing; None without ratings.
     excluded : DataFrame
@@ -236,11 +241,16 @@ def draw_cells(
     Returns
     -------
     Figure
-        A full cell is there, a pale one in part (fewer images than others have), and a
-        cross marks what is missing.
+        A full cell is there, a pale one in part (less than others have), and a cross marks
+        what is missing.
     """
-    images = manifest.assign(cell=[_cell_name(r) for r in manifest.to_dict("records")])
-    found = images.groupby(["cell", "subject"], sort=False).size().unstack()
+    what = "events" if "n_events" in images else "images"
+    images = images.assign(
+        cell=[_cell_name(row) for row in images.to_dict("records")],
+        n=numbers(images["n_events"]) if what == "events" else 1,
+    )
+    images = images[images["cell"] != ""]
+    found = images.groupby(["cell", "subject"], sort=False)["n"].sum().unstack()
     order = list(dict.fromkeys(images["cell"]))
     if relief is not None:
         rated = relief[np.isfinite(numbers(relief["relief"]))]
@@ -251,7 +261,7 @@ def draw_cells(
         counts = rated.groupby(["cell", "subject"], sort=False).size().unstack()
         found = pd.concat([found, counts])
         order += names.values()
-    people = dict.fromkeys([*manifest["subject"], *excluded["subject"].dropna()])
+    people = dict.fromkeys([*images["subject"], *excluded["subject"].dropna()])
     grid = found.reindex(index=order, columns=list(people)).fillna(0)
     share = grid.div(grid.max(axis=1).clip(lower=1), axis=0)
     figure, axes = _lay_grid(grid)
@@ -263,7 +273,7 @@ def draw_cells(
     row, subject = np.nonzero(grid.to_numpy() == 0)
     axes.plot(subject, row, "x", color=INK, markersize=3.6, markeredgewidth=1,
               gid="missing")  # fmt: skip
-    note = "Full: there. Pale: fewer images than others have. Cross: missing."
+    note = f"Full: there. Pale: fewer {what} than others have. Cross: missing."
     axes.set_title(note, loc="left", fontsize=7.5)
     return figure
 
@@ -306,9 +316,14 @@ def draw_registration(
             corner = np.array([left + across, top + up])
             traced.append(corner + _outline(planes[f"mask_{axis}"][person], extent))
         outline = np.concatenate(traced)
-        line = axes.plot(*outline.T, color=VERMILION, linewidth=0.9, gid="outline")
+        # A breath of colour: a pointer meets the mask, not the line around it alone.
+        shape = PathPatch(
+            Path(outline), facecolor=(*to_rgb(VERMILION), 0.06), edgecolor=VERMILION,
+            linewidth=0.9, gid="outline",
+        )  # fmt: skip
+        axes.add_patch(shape)
         if np.isfinite(outline).any():
-            name_marks(line[0], [_registration_mark(row)])
+            name_marks(shape, [_registration_mark(row)])
         covered = tables.display(row["template_covered"], "share")
         subject = readable(row["subject"], LONGEST_SUBJECT)
         axes.text(left, top - 4, f"{subject}: covers {covered}", fontsize=7, va="top")
@@ -341,8 +356,16 @@ def _outline(mask: NDArray, extent: list) -> NDArray:
     x, y = ((np.arange(n) - 2) * step for n in smooth.shape)
     strokes = contour_generator(x, y, smooth.T).lines(0.5)
     apart = np.full((1, 2), np.nan)
-    long = [stroke for stroke in strokes if len(stroke) >= SHORTEST_STROKE]
+    long = [_simplified(s) for s in strokes if len(s) >= SHORTEST_STROKE]
     return np.concatenate([apart, *(part for s in long for part in (s, apart))])
+
+
+def _simplified(stroke: NDArray) -> NDArray:
+    """Leave out the points of a line (mm) that move it by less than can be seen."""
+    path = Path(stroke)
+    path.simplify_threshold = FINEST_MM
+    kept = path.cleaned(simplify=True)
+    return kept.vertices[kept.codes != Path.STOP]
 
 
 def _registration_mark(row: Mapping) -> Mark:
@@ -366,7 +389,7 @@ def _cell_name(row: Mapping) -> str:
     >>> _cell_name({"condition": "alone", "cue": "threat", "contrast": None})
     'alone, threat'
     """
-    parts = [row[key] for key in ("condition", "cue", "contrast")]
+    parts = [row.get(key) for key in ("condition", "cue", "contrast")]
     return ", ".join(readable(part) for part in parts if not tables.is_missing(part))
 
 

@@ -227,7 +227,11 @@ rule draw_cells:
     """What does each person have, and what is missing?"""
     input:
         **({"relief": rules.relieve.output.relief} if "Q3" in QUESTIONS else {}),
-        manifest=rules.write_manifest.output.images,
+        images=(
+            table("qc/regressors")
+            if len(STUDY.runs)
+            else rules.write_manifest.output.images
+        ),
         excluded=rules.write_manifest.output.excluded,
         code=code_of("draw_cells"),
     output:

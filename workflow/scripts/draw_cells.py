@@ -7,7 +7,7 @@ from handhold.io import read_results
 speak_plainly(snakemake.log[0])
 given = dict(snakemake.input.items())
 figure = figures_quality.draw_cells(
-    read_results(given["manifest"][0]),
+    read_results(given["images"][0]),
     read_results(given["relief"][0]) if "relief" in given else None,
     read_results(given["excluded"][0]),
 )
