@@ -543,9 +543,7 @@ def _of_correspondence(results: Mapping, config: Mapping) -> dict:
     first, *others = [
         family for family in config["nulls"]["families"] if _has(row, f"p_{family}")
     ] or config["nulls"]["families"][:1]
-    drawn = (
-        f"{_thousands(row['n_nulls'])} surrogates of the receptor map by {DRAWN_FROM[first]}"
-    )
+    drawn = f"{_thousands(row['n_nulls'])} surrogates of the receptor map by {DRAWN_FROM[first]}"
     if first == "moran":
         drawn += f" ({config['nulls']['procedure']} procedure)"
     beside = listed(DRAWN_FROM[family] for family in others)
@@ -665,9 +663,9 @@ def _model(rows: pd.DataFrame) -> str:
 
 
 def _draws(rows: pd.DataFrame, what: str, suffix: str) -> str:
-    n = pd.to_numeric(rows["n_permutations"], errors="coerce").max()
+    n = _thousands(pd.to_numeric(rows["n_permutations"], errors="coerce").max())
     exact = "exact" in rows and (rows["exact"] == "true").all()
-    told = f"all {int(n):,} {what}s" if exact else f"{int(n):,} random {what}s"
+    told = f"all {n} {what}s" if exact else f"{n} random {what}s"
     return f"{told} {suffix}".strip()
 
 
@@ -757,7 +755,7 @@ def _plural(n: int, one: str, many: str = "") -> str:
 
 
 def _thousands(value: object) -> str:
-    return f"{int(float(value)):,}"
+    return tables.MISSING if tables.is_missing(value) else f"{int(float(value)):,}"
 
 
 def _if(condition: bool, value: str) -> str:
