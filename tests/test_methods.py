@@ -273,6 +273,8 @@ def test_what_did_not_run_is_not_named():
     assert "Q3 (no Q3); Q4 (no Q4); Q5 (no Q5)" in text
     for word in ("Tracking", "Relief", "fMRIPrep", "framewise", "Single trials"):
         assert word not in text, word
+    unrepeated = {work.key for work in write(images() | rated()).works}
+    assert not unrepeated & {"shrout1979", "spearman1904"}
     everything = images() | rated() | {
         "tests/interaction": table_of_tests("Q1"),
         "tests/specificity": table_of_tests("Q5", n_parcels=101),

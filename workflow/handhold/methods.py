@@ -444,7 +444,7 @@ def _of_regions(results: Mapping, study: Mapping, works: dict) -> dict:
         "min_coverage": _share(study["config"]["regions"]["min_coverage"]),
         "coverage": f" ({_plural(people, 'person', 'people')} lacked an ROI by this)"
         if people
-        else " (no ROI of anyone)",
+        else " (nobody lacked one)",
     }
 
 
