@@ -190,7 +190,7 @@ def test_every_number_has_its_reference_and_every_reference_is_cited(kind):
 def test_the_numbers_are_those_of_the_tables():
     text = body(write(images() | rated() | of_runs(), study("bids")))
     for told in (
-        "17 people were analysed, with 34 runs of 5100 volumes in all",
+        "17 people were analysed, with 34 runs and 5100 volumes in all",
         "2 subjects (moved)",
         "51 volumes (1.0 %), in no run more than 12 %",
         "101 to 119 degrees of freedom",
@@ -273,6 +273,8 @@ def test_what_did_not_run_is_not_named():
     assert "Q3 (no Q3); Q4 (no Q4); Q5 (no Q5)" in text
     for word in ("Tracking", "Relief", "fMRIPrep", "framewise", "Single trials"):
         assert word not in text, word
+    unrepeated = {work.key for work in write(images() | rated()).works}
+    assert not unrepeated & {"shrout1979", "spearman1904"}
     everything = images() | rated() | {
         "tests/interaction": table_of_tests("Q1"),
         "tests/specificity": table_of_tests("Q5", n_parcels=101),
@@ -378,6 +380,27 @@ def test_latex_cites_by_key_and_escapes():
     assert not re.search(
         r"(?<!\\)[%&#_$](?!\S*\$)", re.sub(r"^% .*|\$[<>-]\$", "", bare)
     )
+
+
+def test_a_study_without_a_number_still_has_a_text():
+    """What could not be tested is told as missing."""
+    kept = {
+        "contrast",
+        "region",
+        "scope",
+        "method",
+        "role",
+        "question",
+        "model",
+        "definition",
+    }
+    results = images() | rated() | of_runs()
+    for name in [name for name in results if name.startswith(("tests/", "qc/"))]:
+        idle = [column for column in results[name] if column not in kept]
+        results[name] = results[name].assign(**dict.fromkeys(idle, "n/a"))
+    text = body(write(results, study("bids")))
+    assert "n/a random sign flips" in text
+    assert not re.search(r"\bnan\b", text)
 
 
 def test_the_same_results_give_the_same_text():

@@ -753,6 +753,8 @@ def test_a_truncated_bold_is_named_and_leaves_no_half_image(checkout):
     assert "sub-05 run-2" in done.stdout
     assert "truncated" in done.stdout
     assert "Traceback" not in done.stdout
+    stopped = re.search(r"^handhold: stopped after .+$", done.stdout, re.MULTILINE)[0]
+    assert "results/small/logs/fit_subject/05.txt" in stopped
     assert not list((checkout.results() / "effects" / "sub-05").glob("*.nii.gz"))
     # put right, the run ends well
     checkout.run(SMALL, *fit)

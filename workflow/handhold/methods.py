@@ -444,7 +444,7 @@ def _of_regions(results: Mapping, study: Mapping, works: dict) -> dict:
         "min_coverage": _share(study["config"]["regions"]["min_coverage"]),
         "coverage": f" ({_plural(people, 'person', 'people')} lacked an ROI by this)"
         if people
-        else " (no ROI of anyone)",
+        else " (nobody lacked one)",
     }
 
 
@@ -663,9 +663,9 @@ def _model(rows: pd.DataFrame) -> str:
 
 
 def _draws(rows: pd.DataFrame, what: str, suffix: str) -> str:
-    n = pd.to_numeric(rows["n_permutations"], errors="coerce").max()
+    n = _thousands(pd.to_numeric(rows["n_permutations"], errors="coerce").max())
     exact = "exact" in rows and (rows["exact"] == "true").all()
-    told = f"all {int(n):,} {what}s" if exact else f"{int(n):,} random {what}s"
+    told = f"all {n} {what}s" if exact else f"{n} random {what}s"
     return f"{told} {suffix}".strip()
 
 
@@ -755,7 +755,7 @@ def _plural(n: int, one: str, many: str = "") -> str:
 
 
 def _thousands(value: object) -> str:
-    return f"{int(float(value)):,}"
+    return tables.MISSING if tables.is_missing(value) else f"{int(float(value)):,}"
 
 
 def _if(condition: bool, value: str) -> str:
