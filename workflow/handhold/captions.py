@@ -100,8 +100,8 @@ def describe_glass(view: Mapping) -> Description:
         "The maps of the interactive brain on glass brains: along each line of sight the value "
         "farthest from 0, within the brain of the template; in views from the side, of one half "
         "of the brain. Values nearer to 0 than half the scale are not drawn, and no test stands "
-        "behind that bound. The left of the brain is on the left (neurological convention). Binding "
-        f"({receptor['unit']}) is shown where the study has voxels."
+        "behind that bound. The left of the brain is on the left (neurological convention). "
+        f"Binding ({receptor['unit']}) is shown where the study has voxels."
     )
     if attenuation["maps"]:
         caption += (
