@@ -122,18 +122,20 @@ def describe_glass(view: Mapping) -> Description:
         f"{'; '.join(shown)}."
     )
     caption = (
-        "The same maps as above, on glass brains: along each line of sight the value farthest "
-        "from 0, within the brain of the template; in views from the side, of one half of the "
-        "brain. Values nearer to 0 than half the scale are not drawn, and no test stands behind "
-        "that bound. The left of the brain is on the left (neurological convention). Binding "
-        f"({receptor['unit']}) is shown where the study has voxels."
+        "The maps of the interactive brain on glass brains: along each line of sight the value "
+        "farthest from 0, within the brain of the template; in views from the side, of one half "
+        "of the brain. Values nearer to 0 than half the scale are not drawn, and no test stands "
+        "behind that bound. The left of the brain is on the left (neurological convention). "
+        f"Binding ({receptor['unit']}) is shown where the study has voxels."
     )
     if attenuation["maps"]:
         caption += (
             f" Attenuation ({attenuation['unit']}), mean over people: warm, above 0, "
             f"{attenuation['lowered']}; blue with dashed outline, below 0, "
-            f"{attenuation['raised']}. All contrasts share one scale."
+            f"{attenuation['raised']}."
         )
+    if len(attenuation["maps"]) > 1:
+        caption += " All contrasts share one scale."
     return Description(alt, caption)
 
 
