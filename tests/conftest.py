@@ -7,7 +7,6 @@ from pathlib import Path
 import browser
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
 # Scripts: how reference numbers were made, and how fast things are.
@@ -29,9 +28,11 @@ def shared_data():
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """Debian's Chromium, driven by playwright."""
+    """Debian's Chromium, driven by playwright; closed with its module, as its loop has to be."""
+    from playwright.sync_api import sync_playwright
+
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium")
