@@ -50,6 +50,7 @@ tables
 tests
 trials
 verdicts.json
+viewer
 """
 README = """\
 {title}
