@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 import results_tables as example
 
-from handhold import acquisition, captions, cobidas, methods, references, report, spec
+from handhold import (
+    acquisition,
+    captions,
+    cobidas,
+    methods,
+    provenance,
+    references,
+    report,
+    spec,
+)
 
 REPORT = Path(__file__).parents[1] / "workflow" / "report"
 TEMPLATE = (REPORT / "text.md.jinja").read_text("utf-8")
@@ -630,3 +639,20 @@ def test_captions_state_the_level_of_the_study():
     said = captions.at_level(text, 0.99)
     assert said == "middle 99 % of its null, BCa bootstrap 99 % interval, 95 % of runs"
     assert captions.at_level(text, 0.95) == text
+
+
+def test_the_dataset_names_what_it_was_made_from(tmp_path):
+    made = provenance.describe_dataset("T", str(tmp_path), {"handhold": "1.2.3"})
+    assert made["GeneratedBy"][0]["Version"] == "1.2.3"
+    assert made["SourceDatasets"] == [{"URL": str(tmp_path)}]
+    given = '{"DatasetDOI": "10.1/x", "DatasetVersion": "2"}'
+    (tmp_path / "dataset_description.json").write_text(given, encoding="utf-8")
+    made = provenance.describe_dataset("T", str(tmp_path), {"handhold": "1.2.3"})
+    source = {"URL": str(tmp_path), "DOI": "10.1/x", "Version": "2"}
+    assert made["SourceDatasets"] == [source]
+
+
+def test_the_jobs_of_a_step_are_counted_as_run_or_kept():
+    jobs = [("fit", "How?", True), ("fit", "How?", False), ("fit", "How?", False)]
+    steps = provenance.list_steps([*jobs, ("add", "Why?", True)])
+    assert steps.to_numpy().tolist() == [["add", "Why?", 1, 0], ["fit", "How?", 1, 2]]

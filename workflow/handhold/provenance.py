@@ -95,7 +95,7 @@ def list_inputs(groups: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "path", "size", "sha256"])
 
 
-def list_results(paths: Iterable[Path], folder: str) -> pd.DataFrame:
+def list_results(paths: Iterable[Path], folder: Path) -> pd.DataFrame:
     """List results tables with size (bytes) and SHA-256, by their path below `folder`."""
     rows = [
         (str(path.relative_to(folder)), path.stat().st_size, checksum(path))

@@ -521,8 +521,6 @@ rule record_results:
         table("provenance/results"),
     log:
         f"{OUT}/logs/record_results.txt",
-    params:
-        folder=OUT,
     script:
         "../scripts/record_results.py"
 
