@@ -246,7 +246,7 @@ def _tell_row(name: str, row: Mapping, told: Sequence, unit: str, span: str) -> 
         )
     bayes = {"partial_r": "bf10_partial"}.get(effect, "bf10")
     if not tables.is_missing(row.get(bayes)):
-        of_mean = " of the mean of people's r" if name == "Q2" else ""
+        of_mean = " for people's mean correlation" if name == "Q2" else ""
         text += f", BF10{of_mean} = {tables.display(row[bayes], 'effect')}"
     n = row.get("n", row.get("n_parcels"))
     return f"{text}, {'n' if 'n' in row else 'parcels'} = {tables.display(n, 'count')}"
