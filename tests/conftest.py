@@ -30,17 +30,23 @@ def shared_data():
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Debian's Chromium, driven by playwright."""
+def launch():
+    """Start Debian's Chromium with flags; one playwright, since a process can have no second."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=path, args=[*browser.FLAGS]
+        yield lambda *flags: playwright.chromium.launch(
+            executable_path=path, args=[*browser.FLAGS, *flags]
         )
-        yield launched
-        launched.close()
+
+
+@pytest.fixture(scope="session")
+def chromium(launch):
+    """Chromium as most tests need it, without WebGL."""
+    launched = launch("--disable-gpu")
+    yield launched
+    launched.close()
 
 
 def pytest_collection_modifyitems(items):
