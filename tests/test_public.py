@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -722,6 +723,9 @@ def test_a_public_study_is_fetched_and_then_planned_without_a_network(
     code, said = snakemake(checkout, config, "fetch", "--cores", "1")
     assert code == 0, said
     assert "receptor map MOR: licence: CC BY; cite: One (2020)" in said
+    # it has no page, nor ran what a page of before tells of
+    assert re.fullmatch(r"handhold: done in \d+ s\.", said.strip().splitlines()[-1])
+    assert not list(checkout.glob("results/*/provenance"))
     asked = len(server.requests)
     code, said = snakemake(checkout, config, "--dry-run", *offline)
     assert code == 0, said
