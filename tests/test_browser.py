@@ -13,7 +13,8 @@ import pytest
 import results_tables as example
 from axe_playwright_python.sync_playwright import Axe
 
-from handhold import report, tables
+from handhold import tables
+from handhold.verdicts import TESTS
 
 PAYLOAD = (
     "<script>window.hit=1</script>\"'><img src=x onerror='window.hit=1'>"
@@ -84,7 +85,7 @@ def study(kind, rng):
 def judge(found, said):
     """Let each question that was run rest on the first row of its table."""
     asked = {
-        q["question"]: found[report.TESTS[q["question"]]].iloc[:1].to_dict("records")
+        q["question"]: found[TESTS[q["question"]]].iloc[:1].to_dict("records")
         for q in example.VERDICTS["questions"]
         if q["inputs"]
     }

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from handhold import captions, svg, tables
 from handhold.families import FAMILIES
-from handhold.verdicts import ADJUSTED
+from handhold.verdicts import ADJUSTED, TESTS
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
@@ -32,13 +32,6 @@ FIGURES = {
     "runs": ("runs",),
     "regions": ("cells", "registration", "coverage", "tsnr"),
     "calibration": ("calibration", "power"),
-}
-TESTS = {
-    "Q1": "tests/attenuation",
-    "Q2": "tests/correspondence",
-    "Q3": "tests/tracking",
-    "Q4": "tests/coupling",
-    "Q5": "tests/specificity",
 }
 # What the page shows of a table; the TSV has every column. `interval` joins low and high.
 SHOWN = {

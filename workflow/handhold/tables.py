@@ -293,6 +293,20 @@ def interval(low: object, high: object, kind: str) -> str:
     return f"[{display(low, kind)}, {display(high, kind)}]"
 
 
+def equals(value: object) -> str:
+    """Write what follows the name of a p in a sentence; n/a where it is missing.
+
+    Examples
+    --------
+    >>> equals(0.0338), equals("0.0002"), equals("n/a")
+    ('= .034', '< .001', 'n/a')
+    """
+    shown = display(value, "p")
+    if shown[0] in "<>":
+        return f"{shown[0]} {shown[1:]}"
+    return shown if shown == MISSING else f"= {shown}"
+
+
 def to_html(
     table: pd.DataFrame,
     *,

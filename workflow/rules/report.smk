@@ -4,16 +4,10 @@ import re
 
 from handhold.captions import name_sheets
 from handhold.design import HIGH_PASS_LOSS, TASK_MOTION
+from handhold.verdicts import TESTS
 
 PRIMARY = CONFIG["contrasts"][0]["name"]
 DEFINITION = CONFIG["regions"]["definitions"][0]
-TESTS = {
-    "Q1": "tests/attenuation",
-    "Q2": "tests/correspondence",
-    "Q3": "tests/tracking",
-    "Q4": "tests/coupling",
-    "Q5": "tests/specificity",
-}
 FIGURES = {
     "glass": "Q1",
     "rois": "Q1",
