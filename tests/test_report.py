@@ -423,6 +423,25 @@ def test_a_study_of_images_has_no_runs_to_show(rng):
     assert not {"runs", "tsnr"} & set(described)
 
 
+def test_ratings_of_other_contrasts_only_leave_q3_and_q4_without_a_figure(rng):
+    found = results(rng)
+    for path in ("tests/tracking", "tests/coupling"):
+        found[path] = found[path][found[path]["contrast"] != "partner"]
+        assert len(found[path])
+    described = captions.describe_figures(
+        found,
+        contrast="partner",
+        definition="aal3",
+        method="spearman",
+        unit="%",
+        act="holding",
+        min_coverage=0.8,
+        limits=LIMITS,
+    )
+    assert {"attenuation", "correspondence", "specificity"} <= set(described)
+    assert not {"tracking", "coupling"} & set(described)
+
+
 def test_the_caption_of_the_runs_states_every_limit(rng):
     row = example.runs_summary().iloc[0]
     caption = captions.describe_runs(row, LIMITS).caption

@@ -79,9 +79,10 @@ def describe_figures(
         tracking = _drawn(
             results["tests/tracking"], definition=definition, contrast=contrast
         )
-        described["tracking"] = describe_tracking(tracking, act=act)
         coupling = _drawn(results["tests/coupling"], contrast=contrast)
-        described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
+        if len(coupling):  # no rating may cover the primary contrast
+            described["tracking"] = describe_tracking(tracking, act=act)
+            described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
     if "calibration" in results:
         described |= describe_calibration(results["calibration"])
     if "tests/specificity" in results:

@@ -21,6 +21,9 @@ FIGURES = {
 }
 SHEETS = name_sheets(len(STUDY.labels))
 DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
+if PRIMARY not in STUDY.rated:
+    # Q3 and Q4 are tested in other contrasts at most; the figures are of the primary one.
+    DRAWN = [name for name in DRAWN if FIGURES[name] not in {"Q3", "Q4"}]
 DRAWN += SHEETS
 ASKED = [question for question in TESTS if question in QUESTIONS]
 TABLES = [
