@@ -262,7 +262,7 @@ def test_numbers_sort_by_their_unrounded_values_and_what_is_missing_comes_last(
     chromium, tmp_path, rng
 ):
     found = example.results(rng)
-    fd = [0.1234561, 0.1234563, 0.1234562, 10.0, 9.0, -1.0, 1e-9, 1e7]
+    fd = [0.1234561, 0.1234563, 0.1234562, np.inf, 9.0, -1.0, 1e-9, 1e7]
     runs = example.as_text(
         found["qc/review"]
         .iloc[:9]

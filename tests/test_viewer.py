@@ -175,6 +175,16 @@ def test_overlapping_rois_keep_both_names(view):
     assert "Insula, left" not in homes
 
 
+def test_more_sets_of_rois_than_a_byte_tells_apart_keep_their_names():
+    grid = Grid(np.diag([2.0, 2, 2, 1]), (40, 40, 4))
+    centres = {f"{i}": (4.0 * (i % 19), 4.0 * (i // 19), 2.0) for i in range(300)}
+    clouds = [sphere_cloud(np.array(c), 1.9, name) for name, c in centres.items()]
+    labels, told, _ = brain.label_rois(stack(clouds), {n: n for n in centres}, grid)
+    sets = {own["label"]: own["rois"] for own in told}
+    for name, place in centres.items():
+        assert sets[at(labels, place, grid.affine)] == [name]
+
+
 def test_a_study_without_a_common_grid_still_shows_the_receptors(study):
     lost = gather(study, {"partner": "nowhere.nii.gz"})
     assert lost.facts["attenuation"]["maps"] == []

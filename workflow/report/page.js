@@ -133,7 +133,7 @@
   const isMissing = (text) => text === "n/a" || text === "";
   const written = (cell) => cell.dataset.raw ?? cell.textContent;
   function numberOf(cell) { // of an interval its lower bound
-    const text = written(cell).replace("[", "").replace("\u2212", "-").replace("\u221e", "Infinity");
+    const text = written(cell).replace("[", "").replace("\u2212", "-").replace(/\u221e|\binf\b/, "Infinity");
     return parseFloat(text);
   }
   const asNumbers = (a, b) => numberOf(a) - numberOf(b) || 0;
