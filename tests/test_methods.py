@@ -1,6 +1,5 @@
 """The text for the paper follows what ran; its references are those of the methods used."""
 
-import copy
 import html
 import re
 from pathlib import Path
@@ -327,6 +326,15 @@ def test_the_act_and_ready_made_contrasts_are_told_as_they_are():
         assert word not in text, word
 
 
+def test_what_only_looks_like_a_citation_stays_as_it_was_written():
+    found = images()
+    said = "moved [@nobody2020]"
+    found["exclusions"] = found["exclusions"].replace("moved", said)
+    text = write(found).markdown
+    assert said in text
+    assert write(found).bibtex == write(images()).bibtex
+
+
 def test_fmriprep_is_cited_with_the_version_of_its_derivatives():
     told = study("bids")
     told["acquisition"] = {
@@ -573,7 +581,9 @@ def test_sidecars_are_inherited_and_people_described(tmp_path):
     )
     assert said["people"]["sex"] == "sex: 1 F, 1 M"
     assert said["dataset"] == said["derivatives"] == {}
-    assert copy.copy(said["scans"])
+    # a table that cannot be read is told of nobody, and stops nobody's study at its end
+    (tmp_path / "participants.tsv").write_bytes(b"participant_id\tsex\nsub-01\tM\xe4\n")
+    assert acquisition.read_acquisition(tmp_path, tmp_path, runs)["people"] == {}
 
 
 # --- On the page -----------------------------------------------------------------------------

@@ -125,11 +125,6 @@ def write_paper(
     template : str
         workflow/report/text.md.jinja.
     library : mapping of str to Reference
-
-    Raises
-    ------
-    KeyError
-        If the text cites a work that is in no library.
     """
     works = dict(library)
     facts = gather(results, verdicts, study, works)
@@ -138,7 +133,7 @@ def write_paper(
     )
     blocks = _blocks(environment.from_string(template).render(facts))
     order = cited("\n".join(text for _, text in blocks))
-    return Paper(tuple(blocks), tuple(works[key] for key in order))
+    return Paper(tuple(blocks), tuple(works[key] for key in order if key in works))
 
 
 def gather(
