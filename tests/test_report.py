@@ -6,6 +6,7 @@ import hashlib
 import html
 import html.parser
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -531,6 +532,17 @@ def test_captions_say_which_null_decides_and_what_the_others_gave(rng):
     text = captions.describe_panel(found["tests/specificity"]).caption
     assert "nulls that decide (Moran singleton)" in text
     assert "beside it: Gaussian field p = .444" in text
+
+
+def test_snakemake_s_own_report_has_every_figure_with_a_caption():
+    workflow = Path(report.__file__).parents[1]
+    rules = "".join(path.read_text("utf-8") for path in workflow.glob("rules/*.smk"))
+    named = re.findall(r'[ =]figure\("([^"]+)"(?:.*caption="(\w+)")?', rules)
+    captioned = {caption or name for name, caption in named}
+    assert captioned == {path.stem for path in workflow.glob("report/*.rst")}
+    drawn = set(re.findall(r"scripts/draw_(\w+)\.py", rules))
+    # yardsticks are drawn by chance, not on paper; draw_calibration draws two
+    assert captioned == drawn - {"yardsticks"} | {"power"}
 
 
 def test_no_caption_keeps_a_placeholder(rng):

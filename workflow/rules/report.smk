@@ -197,7 +197,7 @@ rule draw_glass:
         view=rules.gather_viewer.output.view,
         code=code_of("draw_glass"),
     output:
-        multiext(f"{OUT}/figures/glass", ".svg", ".png"),
+        figure("glass", "Q1"),
     log:
         f"{OUT}/logs/draw_glass.txt",
     script:
@@ -232,7 +232,7 @@ rule draw_cells:
         excluded=rules.write_manifest.output.excluded,
         code=code_of("draw_cells"),
     output:
-        multiext(f"{OUT}/figures/cells", ".svg", ".png"),
+        figure("cells"),
     log:
         f"{OUT}/logs/draw_cells.txt",
     script:
@@ -266,7 +266,7 @@ rule draw_registration:
         planes=rules.check_registration.output.planes,
         code=code_of("draw_registration"),
     output:
-        multiext(f"{OUT}/figures/{{sheet}}", ".svg", ".png"),
+        figure("{sheet}", caption="registration"),
     log:
         f"{OUT}/logs/draw_{{sheet}}.txt",
     wildcard_constraints:
