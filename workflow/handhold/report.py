@@ -584,7 +584,7 @@ def _is_of(name: str, stem: str) -> bool:
 
 def _figure(name: str, image: str | bytes, alt: str, caption: str) -> dict:
     """Put an SVG into the page, so that its marks can be chosen; anything else as data."""
-    identity = f"figure-{re.sub(r'[^A-Za-z0-9-]', '-', name)}"
+    identity = f"figure-{_slug(name)}"
     return {
         **_drawing(image, identity),
         "alt": alt,
