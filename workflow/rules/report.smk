@@ -74,6 +74,14 @@ if len(STUDY.runs):
         f"{path.removesuffix('.nii.gz')}.json"
         for path in STUDY.manifest.images["image"].iloc[:1]
     ]
+# What a dataset says of itself and its people, where it does; a simulated one is not there yet.
+DATASET_FACTS = []
+if CONFIG["source"] == "bids":
+    DATASET_FACTS = [
+        str(path)
+        for name in ("dataset_description.json", "participants.tsv")
+        if (path := Path(CONFIG["bids"]["dataset"], name)).is_file()
+    ]
 PAPER_TABLES = [TESTS[question].removeprefix("tests/") for question in ASKED]
 PAPER_TABLES += ["regions", "maps"]
 PAGE_PARTS = [
@@ -460,6 +468,7 @@ rule write_paper:
         sidecars=(
             STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else []
         ),
+        dataset=DATASET_FACTS,
         template="workflow/report/text.md.jinja",
         library="workflow/report/references.bib",
         code=code_of("write_paper"),
@@ -483,7 +492,7 @@ rule write_paper:
             "no_trials": STUDY.no_trials,
         },
         bids=CONFIG.get("bids", {}),
-        runs=STUDY.runs.to_dict("list"),
+        runs=STUDY.runs.reindex(columns=["subject", "bold", "sidecar"]).to_dict("list"),
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,
     script:
