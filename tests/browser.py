@@ -13,7 +13,6 @@ from handhold.tables import MINUS, TIMES, is_missing
 # Chromium's own errands are no requests of the page, but would be made without these.
 FLAGS = (
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

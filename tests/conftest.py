@@ -28,20 +28,24 @@ def shared_data():
     return folder
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """Debian's Chromium, driven by playwright; closed with its module, as its loop has to be."""
-    from playwright.sync_api import sync_playwright
-
+@pytest.fixture(scope="session")
+def launch():
+    """Start Debian's Chromium with flags; one playwright, since a process can have no second."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=path, args=[*browser.FLAGS]
+        yield lambda *flags: playwright.chromium.launch(
+            executable_path=path, args=[*browser.FLAGS, *flags]
         )
-        yield launched
-        launched.close()
+
+
+@pytest.fixture(scope="session")
+def chromium(launch):
+    """Chromium as most tests need it, without WebGL."""
+    launched = launch("--disable-gpu")
+    yield launched
+    launched.close()
 
 
 def pytest_collection_modifyitems(items):

@@ -13,7 +13,8 @@ import pytest
 import results_tables as example
 from axe_playwright_python.sync_playwright import Axe
 
-from handhold import report, tables
+from handhold import tables
+from handhold.verdicts import TESTS
 
 PAYLOAD = (
     "<script>window.hit=1</script>\"'><img src=x onerror='window.hit=1'>"
@@ -84,7 +85,7 @@ def study(kind, rng):
 def judge(found, said):
     """Let each question that was run rest on the first row of its table."""
     asked = {
-        q["question"]: found[report.TESTS[q["question"]]].iloc[:1].to_dict("records")
+        q["question"]: found[TESTS[q["question"]]].iloc[:1].to_dict("records")
         for q in example.VERDICTS["questions"]
         if q["inputs"]
     }
@@ -261,7 +262,7 @@ def test_numbers_sort_by_their_unrounded_values_and_what_is_missing_comes_last(
     chromium, tmp_path, rng
 ):
     found = example.results(rng)
-    fd = [0.1234561, 0.1234563, 0.1234562, 10.0, 9.0, -1.0, 1e-9, 1e7]
+    fd = [0.1234561, 0.1234563, 0.1234562, np.inf, 9.0, -1.0, 1e-9, 1e7]
     runs = example.as_text(
         found["qc/review"]
         .iloc[:9]

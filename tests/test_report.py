@@ -6,6 +6,7 @@ import hashlib
 import html
 import html.parser
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -423,6 +424,25 @@ def test_a_study_of_images_has_no_runs_to_show(rng):
     assert not {"runs", "tsnr"} & set(described)
 
 
+def test_ratings_of_other_contrasts_only_leave_q3_and_q4_without_a_figure(rng):
+    found = results(rng)
+    for path in ("tests/tracking", "tests/coupling"):
+        found[path] = found[path][found[path]["contrast"] != "partner"]
+        assert len(found[path])
+    described = captions.describe_figures(
+        found,
+        contrast="partner",
+        definition="aal3",
+        method="spearman",
+        unit="%",
+        act="holding",
+        min_coverage=0.8,
+        limits=LIMITS,
+    )
+    assert {"attenuation", "correspondence", "specificity"} <= set(described)
+    assert not {"tracking", "coupling"} & set(described)
+
+
 def test_the_caption_of_the_runs_states_every_limit(rng):
     row = example.runs_summary().iloc[0]
     caption = captions.describe_runs(row, LIMITS).caption
@@ -512,6 +532,17 @@ def test_captions_say_which_null_decides_and_what_the_others_gave(rng):
     text = captions.describe_panel(found["tests/specificity"]).caption
     assert "nulls that decide (Moran singleton)" in text
     assert "beside it: Gaussian field p = .444" in text
+
+
+def test_snakemake_s_own_report_has_every_figure_with_a_caption():
+    workflow = Path(report.__file__).parents[1]
+    rules = "".join(path.read_text("utf-8") for path in workflow.glob("rules/*.smk"))
+    named = re.findall(r'[ =]figure\("([^"]+)"(?:.*caption="(\w+)")?', rules)
+    captioned = {caption or name for name, caption in named}
+    assert captioned == {path.stem for path in workflow.glob("report/*.rst")}
+    drawn = set(re.findall(r"scripts/draw_(\w+)\.py", rules))
+    # yardsticks are drawn by chance, not on paper; draw_calibration draws two
+    assert captioned == drawn - {"yardsticks"} | {"power"}
 
 
 def test_no_caption_keeps_a_placeholder(rng):

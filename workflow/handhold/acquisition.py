@@ -79,9 +79,12 @@ def describe_people(path: Path, subjects: Iterable[str]) -> dict[str, str]:
     dict
         `age` (mean, SD, range, n) and `sex` (counts), each only where the table has it.
     """
-    if not path.is_file():
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except (OSError, ValueError):  # as `_read`
         return {}
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     if "participant_id" not in table:
         return {}
     labels = table["participant_id"].str.removeprefix("sub-")

@@ -148,7 +148,7 @@ def label_rois(
 
     Returns
     -------
-    labels : array of uint8, shape `grid.shape`
+    labels : array of uint8, or of float32 where there are many, shape `grid.shape`
         0 outside; ROIs may overlap, so that each set of ROIs has a label of its own.
     told : list of dict
         label and rois (list of names for the reader).
@@ -175,7 +175,9 @@ def label_rois(
         }
         for i in range(int(first_is_empty), sets.shape[1])
     ]
-    labels = (labels.ravel() + (not first_is_empty)).astype(np.uint8)
+    # a byte names 255 sets
+    kind = np.uint8 if sets.shape[1] < 256 else np.float32
+    labels = (labels.ravel() + (not first_is_empty)).astype(kind)
     homes = [
         home
         for row, name in enumerate(shown)
@@ -327,9 +329,15 @@ def _homes(voxel: NDArray, name: str, grid: Grid) -> list[dict]:
 
 
 def _extent(values: NDArray) -> float:
-    """Return what 99 % of the finite values stay within, either side of 0; 1 if that is 0."""
-    finite = np.abs(values[np.isfinite(values)])
-    return float(np.percentile(finite, SHARE)) if finite.any() else 1.0
+    """Return what 99 % of the finite values but 0 stay within, either side of 0; 1 without any.
+
+    Examples
+    --------
+    >>> _extent(np.array([0.0] * 999 + [2.0])), _extent(np.array([0.0, np.nan]))
+    (2.0, 1.0)
+    """
+    finite = np.abs(values[np.isfinite(values) & (values != 0)])
+    return float(np.percentile(finite, SHARE)) if len(finite) else 1.0
 
 
 def _round_up(number: float) -> float:

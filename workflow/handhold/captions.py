@@ -79,9 +79,10 @@ def describe_figures(
         tracking = _drawn(
             results["tests/tracking"], definition=definition, contrast=contrast
         )
-        described["tracking"] = describe_tracking(tracking, act=act)
         coupling = _drawn(results["tests/coupling"], contrast=contrast)
-        described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
+        if len(coupling):  # no rating may cover the primary contrast
+            described["tracking"] = describe_tracking(tracking, act=act)
+            described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
     if "calibration" in results:
         described |= describe_calibration(results["calibration"])
     if "tests/specificity" in results:
@@ -213,7 +214,7 @@ def _decided(tests: pd.DataFrame) -> str:
         return ""
     found = "; ".join(
         f"{row['region']} ({row['contrast']}) r = {tables.display(row['partial_r'], 'r')}, "
-        f"family-wise p {_p(row['p_partial_fwe'])}"
+        f"family-wise p {tables.equals(row['p_partial_fwe'])}"
         for row in tests.to_dict("records")
     )
     return f"Verdicts rest on r at equal measured baselines: {found}. "
@@ -239,7 +240,7 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
     """Describe `figures.draw_correspondence` from its row of the tests."""
     r = tables.display(test["effect"], "r")
     band = tables.interval(test["null_low"], test["null_high"], "r")
-    p_map, p_subject = _p(test["p_map"]), _p(test["p_subject"])
+    p_map, p_subject = tables.equals(test["p_map"]), tables.equals(test["p_subject"])
     alt = (
         "Left: scatter of group attenuation against receptor binding over parcels, "
         f"cortex and subcortex apart. Right: histogram of r under the map null; its middle "
@@ -261,7 +262,7 @@ def describe_panel(tests: pd.DataFrame) -> Description:
     """Describe `figures.draw_panel`."""
     found = "; ".join(
         f"{row['label']}: r = {tables.display(row['effect'], 'r')}, "
-        f"family-wise p {_p(row['p_fwe'])}"
+        f"family-wise p {tables.equals(row['p_fwe'])}"
         for row in tests.to_dict("records")
     )
     alt = f"Correlation of attenuation with each receptor map, target on top. {found}."
@@ -272,8 +273,8 @@ def describe_panel(tests: pd.DataFrame) -> Description:
         "map; grey band: middle 95 % of that map's null. p family-wise over maps by the "
         "smallest p, under surrogates that all maps share; band and p are of the "
         f"nulls that decide ({tests['null_method'].iloc[0]}). For the target, family-wise p "
-        f"{_p(target['p_fwe'])}{_beside(target, 'p_fwe')}. r above 0: attenuation is higher "
-        "where binding is higher."
+        f"{tables.equals(target['p_fwe'])}{_beside(target, 'p_fwe')}. r above 0: attenuation is "
+        "higher where binding is higher."
     )
     return Description(alt, caption)
 
@@ -288,7 +289,7 @@ def describe_coupling(test: Mapping, *, act: str) -> Description:
     caption = (
         f"Relief against coupling with {test['receptor']} ({test['contrast']}); a mark is a "
         f"subject (n = {test['n']}). {_of_correlations(pd.DataFrame([test]))}Pearson r = {r}, "
-        f"p {_p(test['p'])} by permuting relief over subjects. "
+        f"p {tables.equals(test['p'])} by permuting relief over subjects. "
         f"{_coupling_decided(test)}Coupling above 0: the subject's attenuation is higher where "
         f"binding is higher; {HELPED.format(act=act)}."
     )
@@ -299,7 +300,8 @@ def _coupling_decided(test: Mapping) -> str:
     if test.get("model") != ADJUSTED:
         return ""
     r = tables.display(test["partial_r"], "r")
-    return f"The verdict rests on r at equal measured baselines: {r}, p {_p(test['p_partial'])}. "
+    p = tables.equals(test["p_partial"])
+    return f"The verdict rests on r at equal measured baselines: {r}, p {p}. "
 
 
 def describe_rois(names: list[str], definition: str) -> Description:
@@ -578,13 +580,9 @@ def _estimate(row: Mapping, kind: str) -> str:
 
 def _beside(test: Mapping, column: str) -> str:
     """Say what the map nulls gave that do not decide, in brackets; nothing if there are none."""
-    found = [f"{name} p {_p(p)}" for name, p in other_families(test, column).items()]
+    others = other_families(test, column)
+    found = [f"{name} p {tables.equals(p)}" for name, p in others.items()]
     return f" (other families, beside it: {', '.join(found)})" if found else ""
-
-
-def _p(value: object) -> str:
-    shown = tables.display(value, "p")
-    return f"{shown[0]} {shown[1:]}" if shown[0] in "<>" else f"= {shown}"
 
 
 def _range(tests: pd.DataFrame, column: str) -> str:

@@ -367,7 +367,7 @@ def _map_name(row: Mapping) -> str:
 def _map_mark(row: Mapping) -> Mark:
     r, band = tables.display(row["effect"], "r"), ("null_low", "null_high")
     null = tables.interval(*(row[name] for name in band), "r")
-    p = _p_text("family-wise p", row["p_fwe"])
+    p = f"family-wise p {tables.equals(row['p_fwe'])}"
     name = _map_name(row)
     title = f"{plain(name)}: r = {r}, middle 95 % of its null {null}, {p}"
     return Mark(title, label=name)
@@ -643,14 +643,7 @@ def _correlation_lines(row: Mapping) -> list[str]:
 def _p_line(p: object, p_fwe: object) -> str:
     """Write p, and family-wise p where there is a family."""
     fwe = f" (FWE {tables.display(p_fwe, 'p')})" if p_fwe != p else ""
-    return _p_text("p", p) + fwe
-
-
-def _p_text(name: str, value: object) -> str:
-    shown = tables.display(value, "p")
-    if shown[0] in "<>":
-        return f"{name} {shown[0]} {shown[1:]}"
-    return f"{name} {shown}" if shown == tables.MISSING else f"{name} = {shown}"
+    return f"p {tables.equals(p)}{fwe}"
 
 
 def _draw_parcels(
@@ -753,8 +746,8 @@ def _draw_null(axes: Axes, null_r: Mapping[str, NDArray], test: Mapping) -> None
     axes.set_xlabel(f"{method} r within structures\nabove 0: follows the receptor map")
     axes.set_ylabel("Surrogate maps (count)")
     p = [
-        _p_text("map null p", test["p_map"]),
-        _p_text("subject null p", test["p_subject"]),
+        f"map null p {tables.equals(test['p_map'])}",
+        f"subject null p {tables.equals(test['p_subject'])}",
     ]
     axes.set_title("; ".join(p), loc="left", fontsize=7.5, pad=42)
     axes.legend(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from handhold import tables
 from handhold.references import CITATION, Reference, cite, cited, find_works, number
-from handhold.verdicts import ADJUSTED
+from handhold.verdicts import ADJUSTED, TESTS
 
 # An ROI whose source names this work is hypothesised after it.
 COAN = "10.1111/j.1467-9280.2006.01832.x"
@@ -46,13 +46,6 @@ COMPCOR = {
     "temporal": "temporal",
     "temporal_anat_combined": "temporal and anatomical",
     "temporal_anat_separated": "temporal and anatomical (white matter and fluid apart)",
-}
-QUESTIONS = {
-    "Q1": "tests/attenuation",
-    "Q2": "tests/correspondence",
-    "Q3": "tests/tracking",
-    "Q4": "tests/coupling",
-    "Q5": "tests/specificity",
 }
 # What the results say of each row that a verdict rests on: words, column, kind; bounds as pairs.
 TOLD = {
@@ -132,11 +125,6 @@ def write_paper(
     template : str
         workflow/report/text.md.jinja.
     library : mapping of str to Reference
-
-    Raises
-    ------
-    KeyError
-        If the text cites a work that is in no library.
     """
     works = dict(library)
     facts = gather(results, verdicts, study, works)
@@ -145,7 +133,7 @@ def write_paper(
     )
     blocks = _blocks(environment.from_string(template).render(facts))
     order = cited("\n".join(text for _, text in blocks))
-    return Paper(tuple(blocks), tuple(works[key] for key in order))
+    return Paper(tuple(blocks), tuple(works[key] for key in order if key in works))
 
 
 def gather(
@@ -178,7 +166,7 @@ def gather(
         },
         **{
             name.lower(): found(results, config) if path in results else None
-            for (name, path), found in zip(QUESTIONS.items(), _STATISTICS, strict=True)
+            for (name, path), found in zip(TESTS.items(), _STATISTICS, strict=True)
         },
         "within": _of_trials(results),
         "rules": _rules(verdicts["rule"]),
@@ -238,11 +226,11 @@ def _tell_row(name: str, row: Mapping, told: Sequence, unit: str, span: str) -> 
     text += f" {unit}" if name == "Q1" and unit else ""
     if low:
         text += f", {span} {tables.interval(row[low], row[high], kind)}"
-    text += f", {words_p} {_equals(tables.display(row[p], 'p'))}"
+    text += f", {words_p} {tables.equals(row[p])}"
     if name == "Q2":
         text += (
-            f" (map null p {_equals(tables.display(row['p_map'], 'p'))}, subject null p "
-            f"{_equals(tables.display(row['p_subject'], 'p'))})"
+            f" (map null p {tables.equals(row['p_map'])}, subject null p "
+            f"{tables.equals(row['p_subject'])})"
         )
     bayes = {"partial_r": "bf10_partial"}.get(effect, "bf10")
     if not tables.is_missing(row.get(bayes)):
@@ -254,10 +242,6 @@ def _tell_row(name: str, row: Mapping, told: Sequence, unit: str, span: str) -> 
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
-
-
-def _equals(p: str) -> str:
-    return p.replace("<", "< ").replace(">", "> ") if p[:1] in "<>" else f"= {p}"
 
 
 # --- People, conditions, runs ----------------------------------------------------------

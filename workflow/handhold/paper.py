@@ -35,11 +35,6 @@ CAPTIONS = {
 }
 # Scopes of the correspondence that have no verdict.
 DESCRIPTIVE = ("voxels", "rois")
-BOUNDS = (
-    ("interval", "low", "high"),
-    ("partial_interval", "partial_low", "partial_high"),
-    ("null_band", "null_low", "null_high"),
-)
 
 
 class PaperTable(NamedTuple):
@@ -93,13 +88,7 @@ def choose_tests(
     rows = tests[tests["role"] == "hypothesised"] if "role" in tests else tests
     if "scope" in rows:
         rows = rows[~rows["scope"].isin(DESCRIPTIVE)]
-    for joined, low, high in BOUNDS:
-        if {low, high} <= {*rows}:
-            kind = tables.kind_of("effect", question) if joined == "interval" else "r"
-            both = zip(rows[low], rows[high], strict=True)
-            rows = rows.assign(
-                **{joined: [tables.interval(*each, kind) for each in both]}
-            )
+    rows = tables.with_intervals(rows, question)
     said = CAPTIONS[name].format(
         unit=unit, target=target, level=tables.display(level, "share")
     )

@@ -154,10 +154,10 @@ def time_left(
     return work / max(1.0, sum(spent) / max(elapsed, 1e-9))
 
 
-def part_on_success(took: str, report: Path) -> str:
-    """Say at the end of a run where its answer is."""
-    where = f"The report: {report}" if report.is_file() else f"Results: {report.parent}"
-    return f"handhold: done in {took}. {where}\n"
+def part_on_success(took: str, page: Path | None) -> str:
+    """Say at the end of a run where its answer is: the page, if the run was asked for it."""
+    where = f" The report: {page}" if page else ""
+    return f"handhold: done in {took}.{where}\n"
 
 
 def part_on_error(took: str, logs: list[str]) -> str:

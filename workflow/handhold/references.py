@@ -126,14 +126,19 @@ def cited(text: str) -> list[str]:
 def number(text: str, order: list[str]) -> str:
     """Replace the citations of a text by numbers: the place of each key in `order`.
 
+    What only looks like a citation, such as in a reason that somebody gave, stays as it is.
+
     Examples
     --------
-    >>> number("x [@b], y [@a; @b]", ["b", "a"])
-    'x [1], y [1, 2]'
+    >>> number("x [@b], y [@a; @b], z [@c]", ["b", "a"])
+    'x [1], y [1, 2], z [@c]'
     """
 
     def numbers(match: re.Match) -> str:
-        places = sorted(order.index(key) + 1 for key in _keys(match[1]))
+        keys = _keys(match[1])
+        if not set(keys) <= set(order):
+            return match[0]
+        places = sorted(order.index(key) + 1 for key in keys)
         return f"[{', '.join(map(str, places))}]"
 
     return CITATION.sub(numbers, text)

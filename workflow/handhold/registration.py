@@ -54,7 +54,7 @@ def check_registration(
     """
     picture, brain, grid = _read_template()
     rows, masks = [], []
-    lookups: dict[tuple, NDArray] = {}
+    known, places = None, np.empty(0, int)
     for subject, images in manifest.groupby("subject", sort=False)["image"]:
         paths = list(dict.fromkeys(images))
         mask = np.ones(grid.shape, dtype=bool)
@@ -64,10 +64,10 @@ def check_registration(
             if zero_is_missing:
                 measured &= volume.values != 0
             key = (volume.grid.affine.tobytes(), volume.grid.shape)
-            if key not in lookups:
-                lookups[key] = look_up(grid, volume.grid)
+            if key != known:  # of grids that differ by person only one is held
+                known, places = key, look_up(grid, volume.grid)
             # the last place stands for all that lies outside of the image
-            mask &= np.append(measured.ravel(), False)[lookups[key]]
+            mask &= np.append(measured.ravel(), False)[places]
         rows.append({"subject": subject, "n_images": len(paths)})
         rows[-1] |= overlap(mask, brain, grid.voxel_volume)
         masks.append(cut(mask, grid))

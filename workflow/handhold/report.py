@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from handhold import captions, svg, tables
 from handhold.families import FAMILIES
-from handhold.verdicts import ADJUSTED
+from handhold.verdicts import ADJUSTED, TESTS
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
@@ -32,13 +32,6 @@ FIGURES = {
     "runs": ("runs",),
     "regions": ("cells", "registration", "coverage", "tsnr"),
     "calibration": ("calibration", "power"),
-}
-TESTS = {
-    "Q1": "tests/attenuation",
-    "Q2": "tests/correspondence",
-    "Q3": "tests/tracking",
-    "Q4": "tests/coupling",
-    "Q5": "tests/specificity",
 }
 # What the page shows of a table; the TSV has every column. `interval` joins low and high.
 SHOWN = {
@@ -454,7 +447,7 @@ def _question(
     name = question["question"]
     inputs = question.get("inputs") or []
     inputs = [inputs] if isinstance(inputs, Mapping) else inputs
-    rows = _with_intervals(pd.DataFrame(inputs), name)
+    rows = tables.with_intervals(pd.DataFrame(inputs), name)
     is_adjusted = "model" in rows and (rows["model"] == ADJUSTED).all()
     on_cards = (
         ON_ADJUSTED_CARDS if is_adjusted and name in ON_ADJUSTED_CARDS else ON_CARDS
@@ -492,7 +485,7 @@ def _beside(beside: Beside, name: str, results: Mapping, level: str) -> dict:
     kind = name if beside.is_alike else ""
     if beside.is_rest:
         table = table[~_is_judged(table)]
-    table = _with_intervals(table, kind)
+    table = tables.with_intervals(table, kind)
     if beside.needs and table[beside.needs].map(tables.is_missing).all():
         table = table.iloc[:0]
     shown = table[_present(beside.columns, table)]
@@ -532,7 +525,9 @@ def _tests_table(name: str, results: Mapping, level: str) -> dict | None:
     if path not in results or results[path].empty:
         return None
     judged = _is_judged(results[path])
-    tests = _with_intervals(results[path][judged if judged.any() else ~judged], name)
+    tests = tables.with_intervals(
+        results[path][judged if judged.any() else ~judged], name
+    )
     columns = _without_repeats(_present(SHOWN[name], tests), tests)
     if {"definition", "region"} <= {*tests.columns}:
         tests = lay_side_by_side(tests, results.get("regions/overlap"), columns)
@@ -568,24 +563,6 @@ def _present(wanted: str, rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _with_intervals(tests: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Join low and high, null_low and null_high, into one column each."""
-    kind = tables.kind_of("effect", name)
-    for joined, low, high, how in (
-        ("interval", "low", "high", kind),
-        ("interval", "mean_r_low", "mean_r_high", kind),
-        ("partial_interval", "partial_low", "partial_high", "r"),
-        ("between_interval", "between_low", "between_high", "effect"),
-        ("indirect_interval", "indirect_low", "indirect_high", "effect"),
-        ("null_band", "null_low", "null_high", "r"),
-    ):
-        if {low, high} <= {*tests.columns}:
-            bounds = zip(tests[low], tests[high], strict=True)
-            joint = [tables.Interval(*pair, how) for pair in bounds]
-            tests = tests.assign(**{joined: pd.Series(joint, tests.index, object)})
-    return tests
-
-
 def _figures(name: str, figures: Mapping) -> list[dict]:
     return [
         _figure(found, *figures[found])
@@ -607,7 +584,7 @@ def _is_of(name: str, stem: str) -> bool:
 
 def _figure(name: str, image: str | bytes, alt: str, caption: str) -> dict:
     """Put an SVG into the page, so that its marks can be chosen; anything else as data."""
-    identity = f"figure-{re.sub(r'[^A-Za-z0-9-]', '-', name)}"
+    identity = f"figure-{_slug(name)}"
     return {
         **_drawing(image, identity),
         "alt": alt,

@@ -293,6 +293,41 @@ def interval(low: object, high: object, kind: str) -> str:
     return f"[{display(low, kind)}, {display(high, kind)}]"
 
 
+def with_intervals(tests: pd.DataFrame, question: str = "") -> pd.DataFrame:
+    """Join low and high, null_low and null_high and so on into one column each.
+
+    `question` is that of the tests, whose effects are means or correlations.
+    """
+    kind = kind_of("effect", question)
+    for joined, low, high, how in (
+        ("interval", "low", "high", kind),
+        ("interval", "mean_r_low", "mean_r_high", kind),
+        ("partial_interval", "partial_low", "partial_high", "r"),
+        ("between_interval", "between_low", "between_high", "effect"),
+        ("indirect_interval", "indirect_low", "indirect_high", "effect"),
+        ("null_band", "null_low", "null_high", "r"),
+    ):
+        if {low, high} <= {*tests.columns}:
+            bounds = zip(tests[low], tests[high], strict=True)
+            joint = [Interval(*pair, how) for pair in bounds]
+            tests = tests.assign(**{joined: pd.Series(joint, tests.index, object)})
+    return tests
+
+
+def equals(value: object) -> str:
+    """Write what follows the name of a p in a sentence; n/a where it is missing.
+
+    Examples
+    --------
+    >>> equals(0.0338), equals("0.0002"), equals("n/a")
+    ('= .034', '< .001', 'n/a')
+    """
+    shown = display(value, "p")
+    if shown[0] in "<>":
+        return f"{shown[0]} {shown[1:]}"
+    return shown if shown == MISSING else f"= {shown}"
+
+
 def to_html(
     table: pd.DataFrame,
     *,

@@ -59,6 +59,14 @@ QUESTIONS = {
     "Q4": "Coupling: do people whose attenuation follows the receptor map report more relief?",
     "Q5": "Specificity: is it this receptor rather than others?",
 }
+# The results table of a question's tests, without '.tsv'.
+TESTS = {
+    "Q1": "tests/attenuation",
+    "Q2": "tests/correspondence",
+    "Q3": "tests/tracking",
+    "Q4": "tests/coupling",
+    "Q5": "tests/specificity",
+}
 
 
 # How the rows of a question make its answer, in the words of the functions that do it.

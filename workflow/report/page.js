@@ -64,9 +64,10 @@
     said.textContent = found.length
       ? `${who}: highlighted in ${marks} marks and ${found.length - marks} rows`
       : "Nobody is highlighted";
-    const hash = found.length ? `#subject=${encodeURIComponent(who)}` : " ";
-    if (found.length || location.hash.startsWith("#subject=")) {
-      history.replaceState(null, "", found.length ? hash : location.href.split("#")[0]);
+    if (found.length) {
+      history.replaceState(null, "", `#subject=${encodeURIComponent(who)}`);
+    } else if (location.hash.startsWith("#subject=")) {
+      history.replaceState(null, "", location.href.split("#")[0]);
     }
   }
   const toggle = (who) => choose(who === select.value ? "" : who);
@@ -133,7 +134,7 @@
   const isMissing = (text) => text === "n/a" || text === "";
   const written = (cell) => cell.dataset.raw ?? cell.textContent;
   function numberOf(cell) { // of an interval its lower bound
-    const text = written(cell).replace("[", "").replace("\u2212", "-").replace("\u221e", "Infinity");
+    const text = written(cell).replace("[", "").replace("\u2212", "-").replace(/\u221e|\binf\b/, "Infinity");
     return parseFloat(text);
   }
   const asNumbers = (a, b) => numberOf(a) - numberOf(b) || 0;

@@ -129,23 +129,27 @@ def figure(name, of="quality", caption=None):
 
 # No rule's output: what was typed and what had to run differ from run to run, results do not.
 onstart:
-    folder = Path(OUT, "provenance")
-    folder.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["snakemake", *sys.argv[1:]])
-    (folder / "command.txt").write_text(f"{command}\n", encoding="utf-8")
     jobs = [
         (job.rule.name, job.rule.docstring or "", workflow.dag.needrun(job))
         for job in workflow.dag.jobs
     ]
-    # a target that is no step asks nothing
-    steps = list_steps(job for job in jobs if job[1])
-    write_results(steps, folder / "steps.tsv")
+    # What fetches, preprocesses or calibrates alone writes no page, which names its own run.
+    if any(name == "write_report" and runs for name, _, runs in jobs):
+        folder = Path(OUT, "provenance")
+        folder.mkdir(parents=True, exist_ok=True)
+        command = shlex.join(["snakemake", *sys.argv[1:]])
+        (folder / "command.txt").write_text(f"{command}\n", encoding="utf-8")
+        # a target that is no step asks nothing
+        steps = list_steps(job for job in jobs if job[1])
+        write_results(steps, folder / "steps.tsv")
     FOLLOWERS.append(Follower(name for name, _, runs in jobs if runs))
     logger.addHandler(FOLLOWERS[0])
 
 
 onsuccess:
-    sys.stderr.write(part_on_success(FOLLOWERS[0].took, Path(OUT, "report.html")))
+    asked = {job.rule.name for job in workflow.dag.jobs}
+    page = Path(OUT, "report.html") if "write_report" in asked else None
+    sys.stderr.write(part_on_success(FOLLOWERS[0].took, page))
 
 
 onerror:

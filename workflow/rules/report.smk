@@ -4,16 +4,10 @@ import re
 
 from handhold.captions import name_sheets
 from handhold.design import HIGH_PASS_LOSS, TASK_MOTION
+from handhold.verdicts import TESTS
 
 PRIMARY = CONFIG["contrasts"][0]["name"]
 DEFINITION = CONFIG["regions"]["definitions"][0]
-TESTS = {
-    "Q1": "tests/attenuation",
-    "Q2": "tests/correspondence",
-    "Q3": "tests/tracking",
-    "Q4": "tests/coupling",
-    "Q5": "tests/specificity",
-}
 FIGURES = {
     "glass": "Q1",
     "rois": "Q1",
@@ -27,6 +21,9 @@ FIGURES = {
 }
 SHEETS = name_sheets(len(STUDY.labels))
 DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
+if PRIMARY not in STUDY.rated:
+    # Q3 and Q4 are tested in other contrasts at most; the figures are of the primary one.
+    DRAWN = [name for name in DRAWN if FIGURES[name] not in {"Q3", "Q4"}]
 DRAWN += SHEETS
 ASKED = [question for question in TESTS if question in QUESTIONS]
 TABLES = [
@@ -76,6 +73,14 @@ if len(STUDY.runs):
     PAPER_EFFECT = [
         f"{path.removesuffix('.nii.gz')}.json"
         for path in STUDY.manifest.images["image"].iloc[:1]
+    ]
+# What a dataset says of itself and its people, where it does; a simulated one is not there yet.
+DATASET_FACTS = []
+if CONFIG["source"] == "bids":
+    DATASET_FACTS = [
+        str(path)
+        for name in ("dataset_description.json", "participants.tsv")
+        if (path := Path(CONFIG["bids"]["dataset"], name)).is_file()
     ]
 PAPER_TABLES = [TESTS[question].removeprefix("tests/") for question in ASKED]
 PAPER_TABLES += ["regions", "maps"]
@@ -463,6 +468,7 @@ rule write_paper:
         sidecars=(
             STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else []
         ),
+        dataset=DATASET_FACTS,
         template="workflow/report/text.md.jinja",
         library="workflow/report/references.bib",
         code=code_of("write_paper"),
@@ -486,7 +492,7 @@ rule write_paper:
             "no_trials": STUDY.no_trials,
         },
         bids=CONFIG.get("bids", {}),
-        runs=STUDY.runs.to_dict("list"),
+        runs=STUDY.runs.reindex(columns=["subject", "bold", "sidecar"]).to_dict("list"),
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,
     script:
