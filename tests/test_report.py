@@ -184,8 +184,16 @@ def test_the_page_prints_the_thresholds_and_the_rules_in_their_order(rng):
     listed = re.search(r"<ol>(.*?)</ol>", text, re.DOTALL)[1]
     lines = re.findall(r"<li>(.*?): <strong>(.*?)</strong> \((.*?)\)</li>", listed)
     assert [tuple(map(html.unescape, line)) for line in lines] == [
-        (" and ".join(line["if"]) or "otherwise", line["verdict"], line["reason"])
-        for line in rule["rules"]
+        (said, line["verdict"], line["reason"])
+        for said, line in zip(
+            (
+                "p at most 0.05 and an effect in the hypothesised direction",
+                "BF10 at most 0.333",
+                "otherwise",
+            ),
+            rule["rules"],
+            strict=True,
+        )
     ]
     # what was typed is no part of the result
     assert "snakemake --cores 7" not in text
@@ -222,7 +230,7 @@ def test_inputs_may_be_several_rows(rng):
     }
     header, shown = table_with(Page(render(found, verdicts)), "Region", "Mean")
     assert [row[0] for row in shown] == [row["region"] for row in rows]
-    assert len(header) == 5
+    assert len(header) == 6
 
 
 def test_nothing_runs_and_nothing_is_fetched(rng):

@@ -48,14 +48,16 @@ def describe_figures(
     limits: Mapping[str, float],
     view: Mapping | None = None,
     level: float = 0.95,
+    receptor: str = "",
 ) -> dict[str, Description]:
     """Describe every figure whose table is in `results` (tables as text, by path).
 
     `contrast` and `definition` are the primary ones, `method` that of the headline
     correlation, `unit` that of attenuation; `act` is what is to lower the response;
     `limits` are those of `describe_runs`, needed where there are runs; `view` is view.json;
-    `level` is that of the intervals.
+    `level` is that of the intervals, `receptor` what to call the target map.
     """
+    named = {"receptor": receptor} if receptor else {}
     people = results["qc/registration"]
     n = tables.display(len(people), "count")
     described = describe_registration(people)
@@ -74,14 +76,18 @@ def describe_figures(
     headline = _drawn(
         results["tests/correspondence"], contrast=contrast, scope="all", method=method
     )
-    described["correspondence"] = describe_correspondence(headline.iloc[0], act=act)
+    described["correspondence"] = describe_correspondence(
+        {**headline.iloc[0], **named}, act=act
+    )
     if "tests/tracking" in results:
         tracking = _drawn(
             results["tests/tracking"], definition=definition, contrast=contrast
         )
         described["tracking"] = describe_tracking(tracking, act=act)
         coupling = _drawn(results["tests/coupling"], contrast=contrast)
-        described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
+        described["coupling"] = describe_coupling(
+            {**coupling.iloc[0], **named}, act=act
+        )
     if "calibration" in results:
         described |= describe_calibration(results["calibration"])
     if "tests/specificity" in results:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from handhold import captions, svg, tables
 from handhold.families import FAMILIES
-from handhold.verdicts import ADJUSTED
+from handhold.verdicts import ADJUSTED, word_fact
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
@@ -93,16 +93,16 @@ KEPT = (
     "meaning",
 )
 ON_CARDS = {
-    "Q1": "region effect interval p_fwe bf10",
-    "Q2": "effect null_band p mean_r interval bf10",
-    "Q3": "region effect interval p_fwe bf10",
-    "Q4": "effect interval p bf10",
+    "Q1": "region n effect interval p_fwe bf10",
+    "Q2": "n effect null_band p mean_r interval bf10",
+    "Q3": "region n effect interval p_fwe bf10",
+    "Q4": "n effect interval p bf10",
     "Q5": "n_parcels effect null_band p_fwe",
 }
 # The same where the model at equal baselines decides.
 ON_ADJUSTED_CARDS = {
-    "Q3": "region partial_r partial_interval p_partial_fwe bf10_partial",
-    "Q4": "partial_r partial_interval p_partial bf10_partial",
+    "Q3": "region n partial_r partial_interval p_partial_fwe bf10_partial",
+    "Q4": "n partial_r partial_interval p_partial bf10_partial",
 }
 
 
@@ -310,7 +310,7 @@ def render(
             for name, value in verdicts.get("rule", {}).items()
             if name != "rules"
         ],
-        rules=verdicts.get("rule", {}).get("rules", []),
+        rules=_rules(verdicts.get("rule", {})),
         combination=verdicts.get("combination", {}),
         questions=[
             _question(q, results, figures, level) for q in verdicts["questions"]
@@ -333,6 +333,14 @@ def render(
         steps=_given(study.get("steps")),
         checksums=_given(study.get("checksums")),
     )
+
+
+def _rules(rule: Mapping) -> list[dict]:
+    """List the lines of the rule table, their facts in words."""
+    return [
+        {**line, "if": [word_fact(fact, rule) for fact in line["if"]]}
+        for line in rule.get("rules", [])
+    ]
 
 
 _STUDY = {
