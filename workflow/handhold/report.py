@@ -104,6 +104,14 @@ ON_ADJUSTED_CARDS = {
     "Q3": "region n partial_r partial_interval p_partial_fwe bf10_partial",
     "Q4": "n partial_r partial_interval p_partial bf10_partial",
 }
+# Headings that fit on a card, whose sentence says what is held constant.
+HELD_ON_CARDS = {
+    "partial_r": "Partial r",
+    "partial_interval": "{level} interval",
+    "p_partial_fwe": "p (FWE)",
+    "p_partial": "p",
+    "bf10_partial": "BF10",
+}
 
 
 NULL_BAND = {"null_band": "Middle {level} of null"}
@@ -475,7 +483,13 @@ def _question(
         "verdict": verdict,
         "verdict_class": VERDICT_CLASSES.get(verdict, "not-run"),
         "numbers": (
-            _html(rows[columns], name, level=level, source=f"{TESTS[name]}.tsv")
+            _html(
+                rows[columns],
+                name,
+                {**HEADINGS.get(name, {}), **HELD_ON_CARDS},
+                level=level,
+                source=f"{TESTS[name]}.tsv",
+            )
             if columns and len(rows)
             else None
         ),
