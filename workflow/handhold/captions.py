@@ -244,6 +244,8 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
     r = tables.display(test["effect"], "r")
     band = tables.interval(test["null_low"], test["null_high"], "r")
     p_map, p_subject = _p(test["p_map"]), _p(test["p_subject"])
+    beside = _beside(test, "p")
+    outlines = "Outlines, of the other families, have the same area. " if beside else ""
     alt = (
         "Left: scatter of group attenuation against receptor binding over parcels, "
         f"cortex and subcortex apart. Right: histogram of r under the map null; its middle "
@@ -252,10 +254,11 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
     caption = (
         f"Attenuation against {test['receptor']} binding over {test['n_parcels']} parcels "
         f"({test['contrast']}, {test['n']} subjects). {str(test['method']).capitalize()} "
-        f"r within structures = {r}. Lines: least squares, one slope for both structures. "
+        f"r within structures = {r}. Lines: least squares, one slope for both structures "
+        "(dashed: subcortex). "
         f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps), which decides: p "
-        f"{p_map}{_beside(test, 'p')}; subject null (sign flip of the subjects' z): p "
-        f"{p_subject}; the larger counts. {_humps(test)}{LOWERED.format(act=act)}; "
+        f"{p_map}{beside}; subject null (sign flip of the subjects' z): p "
+        f"{p_subject}; the larger counts. {_humps(test)}{outlines}{LOWERED.format(act=act)}; "
         "r above 0: attenuation is higher where binding is higher."
     )
     return Description(alt, caption)

@@ -241,7 +241,14 @@ HEADINGS = {
     },
     "Q3": {"effect": "r"},
     "Q4": {"effect": "r"},
-    "Q5": {**NULL_BAND, "effect": "r", "label": "Map"},
+    "Q5": {
+        **NULL_BAND,
+        "effect": "r",
+        "label": "Map",
+        "difference": "Target's r less this",
+        # of the map against its nulls, not of the question
+        "verdict": "Map followed",
+    },
 }
 VERDICT_CLASSES = {
     "supported": "supported",
@@ -321,7 +328,8 @@ def render(
         rules=_rules(verdicts.get("rule", {})),
         combination=verdicts.get("combination", {}),
         questions=[
-            _question(q, results, figures, level) for q in verdicts["questions"]
+            _question(q, results, figures, level, study.get("unit", ""))
+            for q in verdicts["questions"]
         ],
         other_figures=_other_figures(figures),
         calibration=_calibration(results, figures, level),
@@ -464,10 +472,13 @@ def _agreement(region: str, found: dict, overlap: pd.DataFrame | None) -> dict:
 
 
 def _question(
-    question: Mapping, results: Mapping, figures: Mapping, level: str
+    question: Mapping, results: Mapping, figures: Mapping, level: str, unit: str
 ) -> dict:
-    """Gather what the page shows of one question."""
+    """Gather what the page shows of one question; `unit` is that of attenuation."""
     name = question["question"]
+    headings = dict(HEADINGS.get(name, {}))
+    if name == "Q1" and unit:
+        headings["effect"] = f"Mean ({unit})"
     inputs = question.get("inputs") or []
     inputs = [inputs] if isinstance(inputs, Mapping) else inputs
     rows = _with_intervals(pd.DataFrame(inputs), name)
@@ -486,7 +497,7 @@ def _question(
             _html(
                 rows[columns],
                 name,
-                {**HEADINGS.get(name, {}), **HELD_ON_CARDS},
+                {**headings, **HELD_ON_CARDS},
                 level=level,
                 source=f"{TESTS[name]}.tsv",
             )
@@ -494,7 +505,11 @@ def _question(
             else None
         ),
         "figures": _figures(name, figures),
-        "table": _tests_table(name, results, level) if verdict != "not run" else None,
+        "table": (
+            _tests_table(name, results, headings, level)
+            if verdict != "not run"
+            else None
+        ),
         "beside": _beside_all(name, results, level) if verdict != "not run" else [],
         "notes": _notes(name, results),
     }
@@ -548,7 +563,9 @@ def _is_judged(tests: pd.DataFrame) -> pd.Series:
     return ~tests["verdict"].map(tables.is_missing)
 
 
-def _tests_table(name: str, results: Mapping, level: str) -> dict | None:
+def _tests_table(
+    name: str, results: Mapping, headings: Mapping, level: str
+) -> dict | None:
     """Render the table of a question's tests, definitions side by side."""
     path = TESTS.get(name, "")
     if path not in results or results[path].empty:
@@ -562,7 +579,7 @@ def _tests_table(name: str, results: Mapping, level: str) -> dict | None:
         tests = tests[columns]
     source = f"{path}.tsv"
     return {
-        "html": _html(tests, name, level=level, source=source),
+        "html": _html(tests, name, headings, level=level, source=source),
         "caption": f"{name}, table of tests",
         "id": f"table-{name}",
         "path": source,
