@@ -276,8 +276,13 @@ def test_the_text_says_what_is_not_corrected_and_that_data_are_simulated():
     told = study("simulated")
     text = body(write(images() | rated() | of_runs(), told))
     assert "two-sided, at alpha = 0.05" in text
-    assert "not corrected over the five questions." in text
+    assert "not corrected over questions." in text
     assert "nothing of people or receptors" in text
+    assert "no image of anyone" not in text
+    told["maps"] = [
+        {**told["maps"][0], "citation": "modelled from means of Doe (2001)"}
+    ]
+    assert "no image of anyone" in body(write(images() | rated(), told))
     told = study("bids")
     told["config"]["contrasts"] = [
         {"name": name, "baseline": "alone", "held": "partner"}

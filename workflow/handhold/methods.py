@@ -503,6 +503,7 @@ def _of_maps(study: Mapping, works: dict) -> dict:
     return {
         "target": f"{target['label']}{_cite(target, works)} (unit: {target['unit']}; licence: "
         f"{target['licence']})",
+        "is_modelled": target["citation"].startswith("modelled from"),
         "panel": "; ".join(told),
         "n_panel": _count(len(panel)),
     }
@@ -526,8 +527,8 @@ def _low_coverage(config: Mapping) -> str:
     least = _share(config["regions"]["min_coverage"])
     if config["receptors"]["low_coverage"] == "floor":
         return (
-            f"Where a map covered less than {least} of a region, its background counted as "
-            "binding."
+            f"Where a map covered less than {least} of a region, the value of its background "
+            "counted as binding there."
         )
     return f"Regions that a map covered to less than {least} were left out."
 
