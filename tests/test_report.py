@@ -338,7 +338,7 @@ def section(text, start, end):
 
 def test_the_runs_are_told_from_their_tables(rng):
     found = results(rng)
-    text = section(render(found), "Runs", "Regions")
+    text = section(render(found), "Runs", "People and regions")
     sentence = html.unescape(re.search(r"<p>(.*?)</p>", text, re.DOTALL)[1])
     for said in (
         *("60 runs of 20 subjects", "18000 volumes", "612 (3.4 %)", "more than 19 %"),
@@ -366,7 +366,7 @@ def test_the_runs_are_told_from_their_tables(rng):
 
 def test_only_what_is_warned_of_is_singled_out(rng):
     found = results(rng)
-    text = section(render(found), "Runs", "Regions")
+    text = section(render(found), "Runs", "People and regions")
     header, rows = table_with(Page(text), "Subject", "Run", "Warnings")
     warned = found["qc/review"][found["qc/review"]["warnings"] != "n/a"]
     assert 0 < len(warned) < len(found["qc/review"])
@@ -385,7 +385,7 @@ def test_no_warning_is_said_plainly(rng):
     for name in ("qc/review", "qc/regressors"):
         found[name] = found[name].assign(warnings="n/a")
     found["qc/summary"] = found["qc/summary"].assign(n_warned="0")
-    text = section(render(found), "Runs", "Regions")
+    text = section(render(found), "Runs", "People and regions")
     for said in ("Runs", "Regressors"):
         assert f"<p>{said} with warnings: none.</p>" in text
     assert "Runs with warnings: none.</p>" in text
@@ -416,7 +416,10 @@ def test_a_study_of_images_has_no_runs_to_show(rng):
     figures = {"coverage": (SVG, "what it shows", "cap")}
     text = render(found, figures=figures)
     quality = section(text, "Data quality", "How it was done")
-    assert re.findall(r"<h3>(.*?)</h3>", quality) == ["What was left out", "Regions"]
+    assert re.findall(r"<h3>(.*?)</h3>", quality) == [
+        "What was left out",
+        "People and regions",
+    ]
     assert 'id="figure-coverage"' in quality
     described = captions.describe_figures(
         found,
