@@ -7,6 +7,7 @@ from pathlib import Path
 import browser
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
 # Scripts: how reference numbers were made, and how fast things are.

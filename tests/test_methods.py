@@ -66,7 +66,7 @@ def images():
                  "status": "kept", "source": f"after {methods.COAN}"},
                 {"kind": "parcel", "definition": "n/a", "region": "tiny", "role": "n/a",
                  "atlas": "hcpex", "labels": "C", "volume": 1, "x": 1, "y": 2, "z": 3,
-                 "status": "dropped: too small", "source": ""},
+                 "status": "dropped: under 5 mm^3", "source": ""},
             ]
         ),
         "regions/rois": text_table(
@@ -107,8 +107,11 @@ def of_runs():
     summary |= {"share_censored": 0.01, "highest_censored": 0.125, "average_fd": 0.11}
     summary |= {"df_low": 101, "df_high": 119, "n_warned": 0}
     cells = [
-        {"condition": c, "cue": cue, "vif": 2.5}
-        for c in ("alone", "partner")
+        {
+            **{"subject": "01", "session": "n/a", "run": run},
+            **{"condition": c, "cue": cue, "vif": 2.5},
+        }
+        for run, c in enumerate(("alone", "partner"), 1)
         for cue in "ts"
     ]
     return {
@@ -207,7 +210,7 @@ def test_the_numbers_are_those_of_the_tables():
         "vACC (12345 mm³; 345 to 352 measured voxels)",
         "1 person lacked an ROI",
         "101 entered the correspondence of partner (70 in cortex and 31 in subcortex)",
-        "1 (dropped: too small); 1 (in 2 of 17 people)",
+        "1 (under 5 mm³); 1 (in 2 of 17 people)",
         "4,999 random sign flips",
         "2,999 surrogates",
         "Random numbers start from the seed 77",
@@ -268,6 +271,36 @@ def test_a_choice_of_the_first_level_is_cited_where_it_was_made(changes, named, 
     }
     assert set(named) <= cited
     assert not set(absent) & cited
+
+
+def test_conditions_that_have_runs_of_their_own_are_told_to():
+    told = "conditions are compared between runs"
+    results = images() | of_runs()
+    assert told in body(write(results, study("bids")))
+    cells = results["qc/regressors"].assign(run="1")
+    assert told not in body(write({**results, "qc/regressors": cells}, study("bids")))
+
+
+def test_the_text_says_what_is_not_corrected_and_that_data_are_simulated():
+    told = study("simulated")
+    text = body(write(images() | rated() | of_runs(), told))
+    assert "two-sided, at alpha = 0.05" in text
+    assert "not corrected over questions." in text
+    assert "nothing of people or receptors" in text
+    assert "no image of anyone" not in text
+    told["maps"] = [
+        {**told["maps"][0], "citation": "modelled from means of Doe (2001)"}
+    ]
+    assert "no image of anyone" in body(write(images() | rated(), told))
+    told = study("bids")
+    told["config"]["contrasts"] = [
+        {"name": name, "baseline": "alone", "held": "partner"}
+        for name in ("partner", "partner_over_stranger")
+    ]
+    text = body(write(images() | rated() | of_runs(), told))
+    assert "nor, in Q2 to Q5, over contrasts" in text
+    assert "partner over stranger (alone minus partner)" in text
+    assert "nothing of people or receptors" not in text
 
 
 def test_what_did_not_run_is_not_named():

@@ -185,8 +185,16 @@ def test_the_page_prints_the_thresholds_and_the_rules_in_their_order(rng):
     listed = re.search(r"<ol>(.*?)</ol>", text, re.DOTALL)[1]
     lines = re.findall(r"<li>(.*?): <strong>(.*?)</strong> \((.*?)\)</li>", listed)
     assert [tuple(map(html.unescape, line)) for line in lines] == [
-        (" and ".join(line["if"]) or "otherwise", line["verdict"], line["reason"])
-        for line in rule["rules"]
+        (said, line["verdict"], line["reason"])
+        for said, line in zip(
+            (
+                "p at most 0.05 and an effect in the hypothesised direction",
+                "BF10 at most 0.333",
+                "otherwise",
+            ),
+            rule["rules"],
+            strict=True,
+        )
     ]
     # what was typed is no part of the result
     assert "snakemake --cores 7" not in text
@@ -223,7 +231,7 @@ def test_inputs_may_be_several_rows(rng):
     }
     header, shown = table_with(Page(render(found, verdicts)), "Region", "Mean")
     assert [row[0] for row in shown] == [row["region"] for row in rows]
-    assert len(header) == 5
+    assert len(header) == 6
 
 
 def test_nothing_runs_and_nothing_is_fetched(rng):
@@ -331,7 +339,7 @@ def section(text, start, end):
 
 def test_the_runs_are_told_from_their_tables(rng):
     found = results(rng)
-    text = section(render(found), "Runs", "Regions")
+    text = section(render(found), "Runs", "People and regions")
     sentence = html.unescape(re.search(r"<p>(.*?)</p>", text, re.DOTALL)[1])
     for said in (
         *("60 runs of 20 subjects", "18000 volumes", "612 (3.4 %)", "more than 19 %"),
@@ -359,7 +367,7 @@ def test_the_runs_are_told_from_their_tables(rng):
 
 def test_only_what_is_warned_of_is_singled_out(rng):
     found = results(rng)
-    text = section(render(found), "Runs", "Regions")
+    text = section(render(found), "Runs", "People and regions")
     header, rows = table_with(Page(text), "Subject", "Run", "Warnings")
     warned = found["qc/review"][found["qc/review"]["warnings"] != "n/a"]
     assert 0 < len(warned) < len(found["qc/review"])
@@ -378,7 +386,7 @@ def test_no_warning_is_said_plainly(rng):
     for name in ("qc/review", "qc/regressors"):
         found[name] = found[name].assign(warnings="n/a")
     found["qc/summary"] = found["qc/summary"].assign(n_warned="0")
-    text = section(render(found), "Runs", "Regions")
+    text = section(render(found), "Runs", "People and regions")
     for said in ("Runs", "Regressors"):
         assert f"<p>{said} with warnings: none.</p>" in text
     assert "Runs with warnings: none.</p>" in text
@@ -409,7 +417,10 @@ def test_a_study_of_images_has_no_runs_to_show(rng):
     figures = {"coverage": (SVG, "what it shows", "cap")}
     text = render(found, figures=figures)
     quality = section(text, "Data quality", "How it was done")
-    assert re.findall(r"<h3>(.*?)</h3>", quality) == ["What was left out", "Regions"]
+    assert re.findall(r"<h3>(.*?)</h3>", quality) == [
+        "What was left out",
+        "People and regions",
+    ]
     assert 'id="figure-coverage"' in quality
     described = captions.describe_figures(
         found,

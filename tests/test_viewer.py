@@ -505,3 +505,11 @@ def test_the_data_cannot_end_their_element(view):
     assert held["attenuation"]["unit"] == "% <signal>"
     for name, text in held["volumes"].items():
         assert base64.b64decode(text) == view.files[name]
+
+
+def test_an_roi_has_the_hue_that_the_figures_give_it():
+    """Green and purple in the figures' order; blue and vermilion are those of the maps."""
+    for i, hue in ((2, drawing.GREEN), (3, drawing.PURPLE)):
+        wanted = [int(hue[at : at + 2], 16) for at in (1, 3, 5)]
+        far = [np.abs(np.subtract(own, wanted)).sum() for own in viewer.OF_ROIS]
+        assert np.argmin(far) == i

@@ -48,14 +48,16 @@ def describe_figures(
     limits: Mapping[str, float],
     view: Mapping | None = None,
     level: float = 0.95,
+    receptor: str = "",
 ) -> dict[str, Description]:
     """Describe every figure whose table is in `results` (tables as text, by path).
 
     `contrast` and `definition` are the primary ones, `method` that of the headline
     correlation, `unit` that of attenuation; `act` is what is to lower the response;
     `limits` are those of `describe_runs`, needed where there are runs; `view` is view.json;
-    `level` is that of the intervals.
+    `level` is that of the intervals, `receptor` what to call the target map.
     """
+    named = {"receptor": receptor} if receptor else {}
     people = results["qc/registration"]
     n = tables.display(len(people), "count")
     described = describe_registration(people)
@@ -74,7 +76,9 @@ def describe_figures(
     headline = _drawn(
         results["tests/correspondence"], contrast=contrast, scope="all", method=method
     )
-    described["correspondence"] = describe_correspondence(headline.iloc[0], act=act)
+    described["correspondence"] = describe_correspondence(
+        {**headline.iloc[0], **named}, act=act
+    )
     if "tests/tracking" in results:
         tracking = _drawn(
             results["tests/tracking"], definition=definition, contrast=contrast
@@ -82,7 +86,9 @@ def describe_figures(
         coupling = _drawn(results["tests/coupling"], contrast=contrast)
         if len(coupling):  # no rating may cover the primary contrast
             described["tracking"] = describe_tracking(tracking, act=act)
-            described["coupling"] = describe_coupling(coupling.iloc[0], act=act)
+            described["coupling"] = describe_coupling(
+                {**coupling.iloc[0], **named}, act=act
+            )
     if "calibration" in results:
         described |= describe_calibration(results["calibration"])
     if "tests/specificity" in results:
@@ -241,6 +247,8 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
     r = tables.display(test["effect"], "r")
     band = tables.interval(test["null_low"], test["null_high"], "r")
     p_map, p_subject = tables.equals(test["p_map"]), tables.equals(test["p_subject"])
+    beside = _beside(test, "p")
+    outlines = "Outlines, of the other families, have the same area. " if beside else ""
     alt = (
         "Left: scatter of group attenuation against receptor binding over parcels, "
         f"cortex and subcortex apart. Right: histogram of r under the map null; its middle "
@@ -249,10 +257,11 @@ def describe_correspondence(test: Mapping, *, act: str) -> Description:
     caption = (
         f"Attenuation against {test['receptor']} binding over {test['n_parcels']} parcels "
         f"({test['contrast']}, {test['n']} subjects). {str(test['method']).capitalize()} "
-        f"r within structures = {r}. Lines: least squares, one slope for both structures. "
+        f"r within structures = {r}. Lines: least squares, one slope for both structures "
+        "(dashed: subcortex). "
         f"Map null ({test['null_method']}, {test['n_nulls']} surrogate maps), which decides: p "
-        f"{p_map}{_beside(test, 'p')}; subject null (sign flip of the subjects' z): p "
-        f"{p_subject}; the larger counts. {_humps(test)}{LOWERED.format(act=act)}; "
+        f"{p_map}{beside}; subject null (sign flip of the subjects' z): p "
+        f"{p_subject}; the larger counts. {_humps(test)}{outlines}{LOWERED.format(act=act)}; "
         "r above 0: attenuation is higher where binding is higher."
     )
     return Description(alt, caption)

@@ -658,7 +658,7 @@ def _draw_parcels(
     looks = {"cortex": (BLUE, "o", "-"), "subcortex": (VERMILION, "^", "--")}
     both = np.isfinite(binding) & np.isfinite(group)
     axes.axhline(0, color=LIGHT, linewidth=0.8, zorder=0)
-    parts = {s: both & (structure == s) for s in dict.fromkeys(structure)}
+    parts = {s: both & (structure == s) for s in sorted(set(structure))}
     slope = _shared_slope(binding, group, parts.values())
     for i, (name, part) in enumerate(parts.items()):
         colour, marker, line = looks.get(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from handhold import tables
 from handhold.references import CITATION, Reference, cite, cited, find_works, number
-from handhold.verdicts import ADJUSTED, TESTS
+from handhold.verdicts import ADJUSTED, TESTS, word_fact
 
 # An ROI whose source names this work is hypothesised after it.
 COAN = "10.1111/j.1467-9280.2006.01832.x"
@@ -169,6 +169,9 @@ def gather(
             for (name, path), found in zip(TESTS.items(), _STATISTICS, strict=True)
         },
         "within": _of_trials(results),
+        "alpha": f"{verdicts['rule']['alpha']:.3g}",
+        "primary": _words(config["contrasts"][0]["name"]),
+        "n_contrasts": len(config["contrasts"]),
         "rules": _rules(verdicts["rule"]),
         "sensitivity": _if(
             "tests/sensitivity" in results,
@@ -292,10 +295,12 @@ def _of_conditions(contrasts: Sequence[Mapping], act: str) -> dict:
     cells = [each for each in contrasts if "baseline" in each]
     names = [each[side] for each in cells for side in ("baseline", "held")]
     if cells:
-        said = [f"{c['name']} ({c['baseline']} minus {c['held']})" for c in cells]
+        said = [
+            f"{_words(c['name'])} ({c['baseline']} minus {c['held']})" for c in cells
+        ]
     else:
         said = [
-            f"{each['name']}, from the image {each['image']}"
+            f"{_words(each['name'])}, from the image {each['image']}"
             + (", turned round" if each["direction"] == "held_minus_baseline" else "")
             for each in contrasts
         ]
@@ -314,7 +319,7 @@ def _of_ratings(results: Mapping) -> dict | None:
     known = results["relief"]
     known = known[~known["relief"].map(tables.is_missing)]
     return {
-        "contrasts": listed(known["contrast"].unique()),
+        "contrasts": listed(map(_words, known["contrast"].unique())),
         "n": _count(known["subject"].nunique()),
     }
 
@@ -338,8 +343,11 @@ def _of_runs(results: Mapping, study: Mapping) -> dict:
         name: tables.display(row[name], tables.kind_of(name)) for name in row.index
     }
     vif = pd.to_numeric(cells["vif"], errors="coerce").max()
+    by_run = cells.groupby(["subject", "session", "run"], dropna=False)
+    alone = (by_run["condition"].nunique() == 1).all()
     return {
         "runs": shown,
+        "conditions_apart": alone and cells["condition"].nunique() > 1,
         "regressors": "; ".join(sorted(regressors)),
         "others": listed(study.get("others", [])),
         "hrf": _hrf(used["hrf"]),
@@ -448,11 +456,15 @@ def _of_parcels(results: Mapping, study: Mapping, works: dict) -> dict:
     defined = results["regions/definitions"]
     tiny = defined[(defined["kind"] == "parcel") & (defined["status"] != "kept")]
     reasons = [*tiny["status"], *parcels.loc[parcels["used"] != "true", "reason"]]
-    dropped = [f"{reasons.count(each)} ({each})" for each in dict.fromkeys(reasons)]
+    dropped = [
+        f"{reasons.count(each)} "
+        f"({each.removeprefix('dropped: ').replace('mm^3', 'mm³')})"
+        for each in dict.fromkeys(reasons)
+    ]
     by = [f"{n} in {name}" for name, n in used["structure"].value_counts().items()]
     text = (
         f"Whole-brain parcels are those of {_atlas(atlases[config['regions']['parcels']], works)}: "
-        f"{len(used)} entered the correspondence of {config['contrasts'][0]['name']} "
+        f"{len(used)} entered the correspondence of {_words(config['contrasts'][0]['name'])} "
         f"({listed(by)})"
     )
     text += (
@@ -475,6 +487,7 @@ def _of_maps(study: Mapping, works: dict) -> dict:
     return {
         "target": f"{target['label']}{_cite(target, works)} (unit: {target['unit']}; licence: "
         f"{target['licence']})",
+        "is_modelled": target["citation"].startswith("modelled from"),
         "panel": "; ".join(told),
         "n_panel": _count(len(panel)),
     }
@@ -498,8 +511,8 @@ def _low_coverage(config: Mapping) -> str:
     least = _share(config["regions"]["min_coverage"])
     if config["receptors"]["low_coverage"] == "floor":
         return (
-            f"Where a map covered less than {least} of a region, its background counted as "
-            "binding."
+            f"Where a map covered less than {least} of a region, the value of its background "
+            "counted as binding there."
         )
     return f"Regions that a map covered to less than {least} were left out."
 
@@ -579,6 +592,7 @@ def _of_tracking(results: Mapping, config: Mapping) -> dict:
         "permutations": _draws(own, "permutation", ""),
         "kappa": f"{config['tests']['bayes_kappa']:.3f}",
         "model": _model(own),
+        "is_adjusted": _is_adjusted(own),
         "reliability": text,
     }
 
@@ -618,32 +632,29 @@ _STATISTICS = (
 
 def _rules(rule: Mapping) -> str:
     """Word the rule table as it stood when the questions were judged."""
-    words = {
-        "untested": "too few values to test",
-        "p_passes": f"p at most {rule['alpha']:.3g}",
-        "positive": "an effect in the hypothesised direction",
-        "negative": "an effect in the opposite direction",
-        "equivalent": f"p of equivalence at most {rule['alpha']:.3g}",
-        "bf_for": f"BF10 at least {rule['bf_for']:.3g}",
-        "bf_against": f"BF10 at most {rule['bf_against']:.3g}",
-    }
     return "; ".join(
-        f"({i}) {listed(words[fact] for fact in line['if']) or 'otherwise'}: {line['verdict']}"
+        f"({i}) {listed(word_fact(fact, rule) for fact in line['if']) or 'otherwise'}: "
+        f"{line['verdict']}"
         for i, line in enumerate(rule["rules"], 1)
     )
 
 
 def _model(rows: pd.DataFrame) -> str:
-    if "model" in rows and len(rows) and (rows["model"] == ADJUSTED).all():
+    if _is_adjusted(rows):
         return (
             "The verdict rests on the correlation at equal baselines: response and score at "
             "baseline are held constant [@vickers2001], by permutation of residuals "
-            "[@freedman1983; @winkler2014]."
+            "[@freedman1983; @winkler2014], with a BCa interval and a Bayes factor "
+            "that counts two people fewer."
         )
     return (
         "Response and score at baseline are not both known, so that the two changes were "
         "correlated as they are."
     )
+
+
+def _is_adjusted(rows: pd.DataFrame) -> bool:
+    return "model" in rows and len(rows) > 0 and (rows["model"] == ADJUSTED).all()
 
 
 def _draws(rows: pd.DataFrame, what: str, suffix: str) -> str:
@@ -731,6 +742,11 @@ def _latex(text: str) -> str:
         else tables.escape_latex(piece)
         for i, piece in enumerate(pieces)
     ).replace(r" \cite", r"~\cite")
+
+
+def _words(name: object) -> str:
+    """Write a name of the configuration as words."""
+    return str(name).replace("_", " ")
 
 
 def _plural(n: int, one: str, many: str = "") -> str:

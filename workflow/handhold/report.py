@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from handhold import captions, svg, tables
 from handhold.families import FAMILIES
-from handhold.verdicts import ADJUSTED, TESTS
+from handhold.verdicts import ADJUSTED, TESTS, word_fact
 
 # Figures of a question: those of this name, or of this name and a suffix ("-partner").
 FIGURES = {
@@ -86,16 +86,24 @@ KEPT = (
     "meaning",
 )
 ON_CARDS = {
-    "Q1": "region effect interval p_fwe bf10",
-    "Q2": "effect null_band p mean_r interval bf10",
-    "Q3": "region effect interval p_fwe bf10",
-    "Q4": "effect interval p bf10",
+    "Q1": "region n effect interval p_fwe bf10",
+    "Q2": "n effect null_band p mean_r interval bf10",
+    "Q3": "region n effect interval p_fwe bf10",
+    "Q4": "n effect interval p bf10",
     "Q5": "n_parcels effect null_band p_fwe",
 }
 # The same where the model at equal baselines decides.
 ON_ADJUSTED_CARDS = {
-    "Q3": "region partial_r partial_interval p_partial_fwe bf10_partial",
-    "Q4": "partial_r partial_interval p_partial bf10_partial",
+    "Q3": "region n partial_r partial_interval p_partial_fwe bf10_partial",
+    "Q4": "n partial_r partial_interval p_partial bf10_partial",
+}
+# Headings that fit on a card, whose sentence says what is held constant.
+HELD_ON_CARDS = {
+    "partial_r": "Partial r",
+    "partial_interval": "{level} interval",
+    "p_partial_fwe": "p (FWE)",
+    "p_partial": "p",
+    "bf10_partial": "BF10",
 }
 
 
@@ -226,7 +234,14 @@ HEADINGS = {
     },
     "Q3": {"effect": "r"},
     "Q4": {"effect": "r"},
-    "Q5": {**NULL_BAND, "effect": "r", "label": "Map"},
+    "Q5": {
+        **NULL_BAND,
+        "effect": "r",
+        "label": "Map",
+        "difference": "Target's r less this",
+        # of the map against its nulls, not of the question
+        "verdict": "Map followed",
+    },
 }
 VERDICT_CLASSES = {
     "supported": "supported",
@@ -303,10 +318,11 @@ def render(
             for name, value in verdicts.get("rule", {}).items()
             if name != "rules"
         ],
-        rules=verdicts.get("rule", {}).get("rules", []),
+        rules=_rules(verdicts.get("rule", {})),
         combination=verdicts.get("combination", {}),
         questions=[
-            _question(q, results, figures, level) for q in verdicts["questions"]
+            _question(q, results, figures, level, study.get("unit", ""))
+            for q in verdicts["questions"]
         ],
         other_figures=_other_figures(figures),
         calibration=_calibration(results, figures, level),
@@ -326,6 +342,14 @@ def render(
         steps=_given(study.get("steps")),
         checksums=_given(study.get("checksums")),
     )
+
+
+def _rules(rule: Mapping) -> list[dict]:
+    """List the lines of the rule table, their facts in words."""
+    return [
+        {**line, "if": [word_fact(fact, rule) for fact in line["if"]]}
+        for line in rule.get("rules", [])
+    ]
 
 
 _STUDY = {
@@ -441,10 +465,13 @@ def _agreement(region: str, found: dict, overlap: pd.DataFrame | None) -> dict:
 
 
 def _question(
-    question: Mapping, results: Mapping, figures: Mapping, level: str
+    question: Mapping, results: Mapping, figures: Mapping, level: str, unit: str
 ) -> dict:
-    """Gather what the page shows of one question."""
+    """Gather what the page shows of one question; `unit` is that of attenuation."""
     name = question["question"]
+    headings = dict(HEADINGS.get(name, {}))
+    if name == "Q1" and unit:
+        headings["effect"] = f"Mean ({unit})"
     inputs = question.get("inputs") or []
     inputs = [inputs] if isinstance(inputs, Mapping) else inputs
     rows = tables.with_intervals(pd.DataFrame(inputs), name)
@@ -460,12 +487,22 @@ def _question(
         "verdict": verdict,
         "verdict_class": VERDICT_CLASSES.get(verdict, "not-run"),
         "numbers": (
-            _html(rows[columns], name, level=level, source=f"{TESTS[name]}.tsv")
+            _html(
+                rows[columns],
+                name,
+                {**headings, **HELD_ON_CARDS},
+                level=level,
+                source=f"{TESTS[name]}.tsv",
+            )
             if columns and len(rows)
             else None
         ),
         "figures": _figures(name, figures),
-        "table": _tests_table(name, results, level) if verdict != "not run" else None,
+        "table": (
+            _tests_table(name, results, headings, level)
+            if verdict != "not run"
+            else None
+        ),
         "beside": _beside_all(name, results, level) if verdict != "not run" else [],
         "notes": _notes(name, results),
     }
@@ -519,7 +556,9 @@ def _is_judged(tests: pd.DataFrame) -> pd.Series:
     return ~tests["verdict"].map(tables.is_missing)
 
 
-def _tests_table(name: str, results: Mapping, level: str) -> dict | None:
+def _tests_table(
+    name: str, results: Mapping, headings: Mapping, level: str
+) -> dict | None:
     """Render the table of a question's tests, definitions side by side."""
     path = TESTS.get(name, "")
     if path not in results or results[path].empty:
@@ -535,7 +574,7 @@ def _tests_table(name: str, results: Mapping, level: str) -> dict | None:
         tests = tests[columns]
     source = f"{path}.tsv"
     return {
-        "html": _html(tests, name, level=level, source=source),
+        "html": _html(tests, name, headings, level=level, source=source),
         "caption": f"{name}, table of tests",
         "id": f"table-{name}",
         "path": source,

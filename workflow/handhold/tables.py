@@ -121,6 +121,7 @@ LABELS = {
     "template_covered": "Share of the template's brain covered",
     "mask_outside": "Share outside of it",
     "mask_volume": "Volume (mm³)",
+    "volume": "Volume (mm³)",
     "n_images": "Images",
     "tsnr": "tSNR",
     "n_volumes": "Volumes",
@@ -242,7 +243,7 @@ def display(value: object, kind: str) -> str:
     value : object
         A number, or its text as read from a table.
     kind : {'p', 'count', 'r', 'share', 'effect', 'interval', 'text'}
-        p: three decimals, no leading zero, '<.001' and '>.999' at the ends.
+        p: three decimals, four next to .05, no leading zero, '<.001' and '>.999' at the ends.
         r: two decimals, no leading zero. share: per cent, whole from 10 % on, else
         one decimal. effect: three significant digits, two below 0.1. count: whole.
         interval and text: as it is.
@@ -254,8 +255,8 @@ def display(value: object, kind: str) -> str:
 
     Examples
     --------
-    >>> [display(p, "p") for p in (0.0338, 0.0002, "n/a", 0.99996)]
-    ['.034', '<.001', 'n/a', '>.999']
+    >>> [display(p, "p") for p in (0.0338, 0.0002, "n/a", 0.99996, 0.0503)]
+    ['.034', '<.001', 'n/a', '>.999', '.0503']
     >>> display(0.2149, "r"), display(0.0484, "r"), display(1, "r")
     ('.21', '.05', '1.00')
     >>> [display(x, "share") for x in (0, 0.0004, 0.0312, 0.25)]
@@ -509,7 +510,9 @@ def _p(number: float) -> str:
     # Above this three decimals would read 1.000, which no permutation p can promise.
     if number >= 0.9995:
         return ">.999"
-    return f"{number:.3f}".removeprefix("0")
+    # Three decimals would hide on which side of .05 it lies.
+    digits = 4 if number != 0.05 == round(number, 3) else 3
+    return f"{number:.{digits}f}".removeprefix("0")
 
 
 def _count(number: float) -> str:

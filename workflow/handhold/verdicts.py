@@ -5,7 +5,7 @@ stand in the configuration (`verdicts`) before the data are seen; `verdicts.json
 print what is decided here and nothing else.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,17 @@ FACTS: dict[str, Callable[[Evidence, dict], bool]] = {
     "equivalent": lambda e, t: e.p_tost <= t["alpha"],
     "bf_for": lambda e, t: e.bf10 >= t["bf_for"],
     "bf_against": lambda e, t: e.bf10 <= t["bf_against"],
+}
+
+# What each fact says to the reader.
+WORDS = {
+    "untested": "too few values to test",
+    "p_passes": "p at most {alpha:.3g}",
+    "positive": "an effect in the hypothesised direction",
+    "negative": "an effect in the opposite direction",
+    "equivalent": "p of equivalence at most {alpha:.3g}",
+    "bf_for": "BF10 at least {bf_for:.3g}",
+    "bf_against": "BF10 at most {bf_against:.3g}",
 }
 
 QUESTIONS = {
@@ -107,6 +118,17 @@ def judge(evidence: Evidence, thresholds: dict) -> tuple[str, str]:
         if all(FACTS[fact](evidence, thresholds) for fact in line["if"])
     )
     return line["verdict"], line["reason"]
+
+
+def word_fact(fact: str, thresholds: Mapping) -> str:
+    """Word one of FACTS with its threshold; what is no fact stays as it is.
+
+    Examples
+    --------
+    >>> word_fact("bf_against", {"bf_against": 1 / 3})
+    'BF10 at most 0.333'
+    """
+    return WORDS[fact].format(**thresholds) if fact in WORDS else fact
 
 
 def judge_rows(table: pd.DataFrame, p: str, thresholds: dict) -> pd.DataFrame:
@@ -487,9 +509,18 @@ def _answer(
 
 
 def _p(value: float) -> str:
+    """Word a p as `tables.display` shows it.
+
+    Examples
+    --------
+    >>> [_p(p) for p in (0.0338, 0.0002, 0.0503, 1.0)]
+    ['p = .034', 'p < .001', 'p = .0503', 'p > .999']
+    """
     if value < 0.001:
         return "p < .001"
-    return "p > .999" if 0.9995 <= value < 1 else f"p = {_share(value, 3)}"
+    if value >= 0.9995:
+        return "p > .999"
+    return f"p = {_share(value, 4 if value != 0.05 == round(value, 3) else 3)}"
 
 
 def _share(value: float, digits: int = 2) -> str:

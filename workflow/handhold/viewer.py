@@ -43,8 +43,10 @@ COLOURS = {
     "blue": ((0, 40, 110), (0, 114, 178), (86, 180, 233), (205, 240, 255)),
     "green": ((10, 50, 30), (0, 130, 90), (90, 195, 120), (225, 250, 170)),
 }
+# In the order of `drawing.COLOURS`, so that an ROI that is green in a figure is not purple here;
+# its blue and vermilion, which the maps have, are white and yellow.
 OF_ROIS = (
-    *((255, 255, 255), (240, 228, 66), (204, 121, 167), (0, 200, 150)),
+    *((255, 255, 255), (240, 228, 66), (0, 200, 150), (204, 121, 167)),
     *((86, 180, 233), (230, 159, 0), (190, 190, 190), (180, 130, 255)),
 )
 

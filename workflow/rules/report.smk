@@ -569,6 +569,7 @@ rule write_report:
             "min_coverage": CONFIG["regions"]["min_coverage"],
             "limits": QUALITY,
             "level": CONFIG["tests"]["level"],
+            "receptor": STUDY.receptors["label"].iloc[0],
         },
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations + STUDY.public.dataset_citations(),
