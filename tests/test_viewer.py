@@ -412,11 +412,18 @@ def test_the_wheel_turns_the_page_or_the_slices_that_have_the_focus(opened):
 
 
 def test_paper_has_the_figure_and_no_canvas(opened):
-    page = opened[0]
+    page, complaints = opened
     page.emulate_media(media="print")
     assert not page.locator("#viewer").is_visible()
     assert page.locator("#figure-glass").is_visible()
+    # what is drawn meanwhile has no width
+    page.evaluate("dispatchEvent(new Event('resize'))")
+    page.wait_for_timeout(500)
+    go(page, (0, 0, 0))
+    page.wait_for_timeout(500)
     page.emulate_media(media="screen")
+    assert picture(page).max() > 0.5
+    assert complaints == []
 
 
 def test_the_picture_shows_maps_by_opacity_and_threshold(opened):

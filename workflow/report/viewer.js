@@ -114,6 +114,9 @@
       cycleClipPlaneHotKey: "",
       onLocationChange: (location) => show(Array.from(location.mm).slice(0, 3)),
     });
+    // On paper the brain has no size, which WebGL would complain of.
+    const draw = nv.drawScene.bind(nv);
+    nv.drawScene = () => (canvas.clientWidth && canvas.clientHeight ? draw() : undefined);
     await nv.attachToCanvas(canvas);
 
     const add = (file, buffer, options) => nv.addVolumeFromUrl({ url: file, name: file.replace(".gz", ""), buffer, ...options });
