@@ -277,6 +277,7 @@ def test_the_target_preprocesses_everyone_who_waits_and_then_lets_go(raw, engine
         open_study(study(raw))  # the fake has written pages, but no images
 
 
+@pytest.mark.slow
 def test_one_who_fails_holds_up_nobody_and_is_asked_for_again(raw, engine):
     config = study(raw)
     config["bids"]["exclude"] = {}  # 04 is the one whom the fake cannot preprocess
@@ -332,6 +333,7 @@ def test_images_that_a_clone_only_names_are_not_preprocessed(raw):
     assert fmriprep.plan(study(raw)).waiting == ("01",)
 
 
+@pytest.mark.slow
 def test_what_else_a_study_lacks_keeps_nobody_from_fetching(raw):
     """Raw text came first; now its images are to come, before there are derivatives."""
     (raw / "atlases").symlink_to(ROOT / "atlases")

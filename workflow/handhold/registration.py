@@ -49,8 +49,8 @@ def check_registration(
 
     Notes
     -----
-    The template is the ICBM 2009a asymmetric one that nilearn carries. It is not the release
-    that fMRIPrep writes to (2009c), from which it differs by about a millimetre.
+    The template is the ICBM 2009a symmetric one that nilearn carries. It is not the release
+    that fMRIPrep writes to (2009c); look for gross errors, not for millimetres.
     """
     picture, brain, grid = _read_template()
     rows, masks = [], []

@@ -69,7 +69,7 @@ LABELS = {
     "p_t": "p (t test)",
     "p_fwe": "p (FWE)",
     "p_tost": "p (TOST)",
-    "p_naive": "p (naive)",
+    "p_naive": "p (naive: parcels as if independent, too small)",
     "p_map": "p (map null)",
     "p_moran": "p (Moran)",
     "p_variogram": "p (variogram)",
