@@ -205,7 +205,7 @@ def _families(facts: Mapping) -> str:
 
 def _regions(facts: Mapping) -> str:
     named = ", ".join(each["name"] for each in facts["definitions"])
-    return f"definitions {named}, from atlases; whether before the data is the author's to say"
+    return f"definitions {named}; whether before the data is the author's to say"
 
 
 def _results(facts: Mapping, results: Mapping) -> list[tuple]:
