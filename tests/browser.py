@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from handhold.io import read_text
 from handhold.tables import MINUS, TIMES, is_missing
@@ -218,6 +219,9 @@ def assert_whole(browser, folder: Path) -> None:
             assert page.evaluate(OVERFLOWING) == []
         assert wrong_numbers(page, lambda path: read_text(folder / path)) == []
         tables = [read_text(path) for path in sorted(folder.glob("tests/*.tsv"))]
+        # bounds that were chosen, not found
+        chosen = yaml.safe_load((folder / "provenance/config.yaml").read_text("utf-8"))
+        tables.append(pd.DataFrame([chosen["tests"]]).astype(str))
         assert unfounded_sentences(page, tables) == []
         # and would they notice?
         moved = [t.map(lambda v: v if is_missing(v) else "7e77") for t in tables]
