@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from handhold.derivatives import group_names, image_names
 from handhold.errors import StudyError
+from handhold.fmriprep import is_wanted
 from handhold.io import write_results
 from handhold.progress import Follower, part_on_error, part_on_success
 from handhold.provenance import list_steps, software_versions
@@ -71,6 +72,16 @@ if STUDY:
 def refuse_to_start(wildcards):
     """Say why there is nothing to analyse yet."""
     raise WorkflowError(WHY)
+
+
+def refuse_to_preprocess(wildcards):
+    """Say why nobody is preprocessed, where done would be taken for preprocessed."""
+    if is_wanted(config):
+        raise WorkflowError(WHY)
+    raise WorkflowError(
+        "the study does not ask for preprocessing: put fmriprep.run to true, with "
+        "fmriprep.license_file, to have fMRIPrep write into bids.derivatives."
+    )
 
 
 def table(name):

@@ -1,19 +1,7 @@
 """Raw data become derivatives (`snakemake fmriprep`), for those who wait for it."""
 
-from handhold.fmriprep import is_wanted
-
 WAITING = PREPROCESSING.waiting if PREPROCESSING else ()
 PREPROCESSED = [PREPROCESSING.receipt(label) for label in WAITING]
-
-
-def refuse_to_preprocess(wildcards):
-    """Say why nobody is preprocessed, where done would be taken for preprocessed."""
-    if is_wanted(config):
-        raise WorkflowError(WHY)
-    raise WorkflowError(
-        "the study does not ask for preprocessing: put fmriprep.run to true, with "
-        "fmriprep.license_file, to have fMRIPrep write into bids.derivatives."
-    )
 
 
 if WAITING:
