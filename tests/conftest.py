@@ -1,7 +1,10 @@
 """Fixtures that every test may use."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import browser
@@ -27,6 +30,23 @@ def shared_data():
     if not (folder / "pet").is_dir():
         pytest.skip(f"no real data at {folder}: set HANDHOLD_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bids_errors():
+    """Where a BIDS dataset has errors, by the validator that the extra test installs."""
+    # beside Python, whose folder is not on the path of those who have not activated it
+    validator = shutil.which(
+        "bids-validator-deno", path=str(Path(sys.executable).parent)
+    )
+
+    def errors(folder):
+        command = [validator, str(folder), "--format", "json"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        issues = json.loads(found.stdout)["issues"]["issues"]
+        return {each["location"] for each in issues if each["severity"] == "error"}
+
+    return errors
 
 
 @pytest.fixture(scope="session")

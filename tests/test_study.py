@@ -235,25 +235,15 @@ def test_the_run_says_what_ran_and_what_was_kept(checkout):
     assert "--forcerun draw_rois" in page
 
 
-def test_the_results_are_a_bids_dataset(checkout, tmp_path):
+def test_the_results_are_a_bids_dataset(checkout, tmp_path, bids_errors):
     """No error; and a file that nobody thought of is one, so that the ignored are not all."""
-    validator = shutil.which("bids-validator-deno")
-    if validator is None:
-        pytest.skip("bids-validator-deno is not installed (extra: test)")
-
-    def errors(folder):
-        command = [validator, str(folder), "--format", "json"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        issues = json.loads(found.stdout)["issues"]["issues"]
-        return {each["location"] for each in issues if each["severity"] == "error"}
-
     copied = tmp_path / "small"
     shutil.copytree(
         checkout.results(), copied, ignore=shutil.ignore_patterns("simulated")
     )
-    assert errors(copied) == set()
+    assert bids_errors(copied) == set()
     (copied / "stray.tsv").write_text("a\n1\n", encoding="utf-8")
-    assert errors(copied) == {"/stray.tsv"}
+    assert bids_errors(copied) == {"/stray.tsv"}
 
 
 @pytest.mark.slow
