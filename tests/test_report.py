@@ -422,7 +422,12 @@ def test_a_study_of_images_has_no_runs_to_show(rng):
         "People and regions",
     ]
     assert 'id="figure-coverage"' in quality
-    described = captions.describe_figures(
+    described = describe(found, limits={})
+    assert not {"runs", "tsnr"} & set(described)
+
+
+def describe(found, limits):
+    return captions.describe_figures(
         found,
         contrast="partner",
         definition="aal3",
@@ -430,9 +435,8 @@ def test_a_study_of_images_has_no_runs_to_show(rng):
         unit="%",
         act="holding",
         min_coverage=0.8,
-        limits={},
+        limits=limits,
     )
-    assert not {"runs", "tsnr"} & set(described)
 
 
 def test_ratings_of_other_contrasts_only_leave_q3_and_q4_without_a_figure(rng):
@@ -440,16 +444,7 @@ def test_ratings_of_other_contrasts_only_leave_q3_and_q4_without_a_figure(rng):
     for path in ("tests/tracking", "tests/coupling"):
         found[path] = found[path][found[path]["contrast"] != "partner"]
         assert len(found[path])
-    described = captions.describe_figures(
-        found,
-        contrast="partner",
-        definition="aal3",
-        method="spearman",
-        unit="%",
-        act="holding",
-        min_coverage=0.8,
-        limits=LIMITS,
-    )
+    described = describe(found, limits=LIMITS)
     assert {"attenuation", "correspondence", "specificity"} <= set(described)
     assert not {"tracking", "coupling"} & set(described)
 

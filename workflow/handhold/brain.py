@@ -17,14 +17,15 @@ from handhold.errors import StudyError
 from handhold.group import bind_voxels
 from handhold.images import Grid, Volume, image_bytes, read_volume
 from handhold.regions import Cloud, weigh
+from handhold.registration import read_template
 from handhold.viewer import View
 
 # Bytes that attenuation and receptor maps may take in the page, before base64 adds a third:
 # with niivue and the template the section stays under 3 MB.
 BUDGET = 1_300_000
 TEMPLATE_MM = 2
-# Voxels of it that are kept around the brain.
-MARGIN = 2
+# What of it is kept around the brain, so that the brain fills the picture.
+MARGIN_MM = 4
 # Of a study whose images have no common grid: the receptor map's is finer than the eye needs.
 COARSE_MM = 4
 # A scale up to the largest value would show that voxel and nothing else.
@@ -75,7 +76,8 @@ def gather(
     """
     means, missing = _read_means(images)
     grid = next(iter(means.values())).grid if means else None
-    backdrop, background = _template()
+    backdrop, _, shown = read_template(TEMPLATE_MM, MARGIN_MM)
+    background = Volume(backdrop.astype(float), shown)
     if grid is None:
         grid, seen = _coarse(background)
     else:
@@ -228,25 +230,6 @@ def _read_means(images: Mapping[str, str]) -> tuple[dict[str, Volume], list[dict
             reason = "too few subjects have any voxel"
             missing.append({"contrast": name, "reason": reason})
     return means, missing
-
-
-def _template() -> tuple[NDArray, Volume]:
-    """Return the template as bytes (x, y, z), black outside the brain, and as it is."""
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    image = load_mni152_template(resolution=TEMPLATE_MM)
-    brain = np.asarray(load_mni152_brain_mask(resolution=TEMPLATE_MM).dataobj) > 0
-    values = np.asarray(image.dataobj, float)
-    shade = np.clip(values / np.percentile(values[brain], 99.8), 0, 1)
-    shades = np.where(brain, np.round(255 * shade), 0).astype(np.uint8)
-    # what is cut away is black: the brain fills the picture
-    places = np.argwhere(brain)
-    first = np.maximum(places.min(axis=0) - MARGIN, 0)
-    last = places.max(axis=0) + MARGIN + 1
-    affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ first
-    cut = shades[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
-    return cut, Volume(cut.astype(float), Grid(affine, cut.shape))
 
 
 def _inside(grid: Grid, template: Volume) -> NDArray:

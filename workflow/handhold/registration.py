@@ -52,7 +52,7 @@ def check_registration(
     The template is the ICBM 2009a symmetric one that nilearn carries. It is not the release
     that fMRIPrep writes to (2009c); look for gross errors, not for millimetres.
     """
-    picture, brain, grid = _read_template()
+    picture, brain, grid = read_template(STEP_MM, MARGIN_MM)
     rows, masks = [], []
     known, places = None, np.empty(0, int)
     for subject, images in manifest.groupby("subject", sort=False)["image"]:
@@ -137,17 +137,27 @@ def _extent(axis: str, grid: Grid) -> NDArray:
     return np.delete(np.stack([first, last]), i, axis=1).T
 
 
-def _read_template() -> tuple[NDArray, NDArray, Grid]:
-    """Read the template that nilearn carries: picture, brain, and their grid."""
-    # nilearn costs seconds to import, and only this job needs it
+def read_template(step_mm: int, margin_mm: int) -> tuple[NDArray, NDArray, Grid]:
+    """Read the template that nilearn carries, cut to its brain and a margin around it.
+
+    Returns
+    -------
+    picture : array of uint8 (x, y, z)
+        1 to 255 in the brain, 0 outside.
+    brain : array of bool (x, y, z)
+    grid : Grid
+    """
+    # nilearn costs seconds to import, and few jobs need it
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
-    image = load_mni152_template(resolution=STEP_MM)
-    brain = np.asarray(load_mni152_brain_mask(resolution=STEP_MM).dataobj) > 0
+    image = load_mni152_template(resolution=step_mm)
+    brain = np.asarray(load_mni152_brain_mask(resolution=step_mm).dataobj) > 0
     picture = np.asarray(image.dataobj, dtype=float)
-    picture = np.where(brain, np.clip(picture / picture.max(), 1 / 255, 1), 0)
+    # a few bright voxels would leave the rest dark
+    picture /= np.percentile(picture[brain], 99.8)
+    picture = np.where(brain, np.clip(picture, 1 / 255, 1), 0)
     within = np.argwhere(brain)
-    margin = MARGIN_MM // STEP_MM
+    margin = margin_mm // step_mm
     low = np.maximum(within.min(axis=0) - margin, 0)
     high = np.minimum(within.max(axis=0) + margin + 1, brain.shape)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
