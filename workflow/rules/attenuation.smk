@@ -13,6 +13,11 @@ rule attenuate:
         parcels=table("attenuation/parcels"),
     log:
         f"{OUT}/logs/attenuate.txt",
+    group:
+        "tables"
+    resources:
+        mem_mb=memory(300, 8),
+        runtime=minutes(10, 0.02),
     params:
         contrasts=CONFIG["contrasts"],
     script:
@@ -28,6 +33,9 @@ rule test_attenuation:
         table("tests/attenuation"),
     log:
         f"{OUT}/logs/test_attenuation.txt",
+    resources:
+        mem_mb=memory(500),
+        runtime=minutes(20),
     params:
         tests=choose(
             "tests",
@@ -52,6 +60,7 @@ rule test_interaction:
         table("tests/interaction"),
     log:
         f"{OUT}/logs/test_interaction.txt",
+    localrule: True
     params:
         tests=choose("tests", "level", "n_permutations", "smallest_dz", "bayes_scale"),
         seed=CONFIG["seed"],
@@ -71,6 +80,7 @@ if STUDY.rated:
             repeats=table("relief_repeats"),
         log:
             f"{OUT}/logs/relieve.txt",
+        localrule: True
         params:
             config={name: CONFIG[name] for name in ("ratings", "contrasts")},
             rename=CONFIG["maps"]["rename"]["condition"],

@@ -47,6 +47,7 @@ rule prepare_calibration:
         f"{OUT}/calibration/design.npz",
     log:
         f"{OUT}/logs/prepare_calibration.txt",
+    localrule: True
     params:
         contrasts=CONFIG["contrasts"],
         definition=CONFIG["regions"]["definitions"][0],
@@ -72,6 +73,9 @@ rule draw_yardsticks:
         panel=temp(f"{OUT}/calibration/panel.npz"),
     log:
         f"{OUT}/logs/draw_yardsticks.txt",
+    resources:
+        mem_mb=memory(1500),
+        runtime=minutes(30),
     params:
         **SURROGATES,
     script:
@@ -94,6 +98,8 @@ rule repeat_study:
     log:
         f"{OUT}/logs/repeat_study/{{world}}_{{n_subjects}}_{{batch}}.txt",
     resources:
+        mem_mb=memory(1500),
+        runtime=minutes(60),
         # for the progress bar alone: as a parameter, it would have every batch run again
         batches=len(REPEATED),
     params:
@@ -129,6 +135,7 @@ rule join_calibration:
         needed=table("sample_size"),
     log:
         f"{OUT}/logs/join_calibration.txt",
+    localrule: True
     params:
         judged={
             "level": CONFIG["tests"]["level"],
@@ -151,6 +158,7 @@ rule draw_calibration:
         power=figure("power", "calibration"),
     log:
         f"{OUT}/logs/draw_calibration.txt",
+    localrule: True
     params:
         n_subjects=PEOPLE,
         alpha=CONFIG["verdicts"]["alpha"],

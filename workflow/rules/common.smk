@@ -1,5 +1,6 @@
 """The study, read once, and the few words that the rules share."""
 
+import math
 import os
 import shlex
 import sys
@@ -99,6 +100,28 @@ if STUDY:
     JUDGING = choose(
         "verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules"
     )
+
+
+def megabytes(input, of):
+    """Return the size of a job's inputs, or of those of one name, in MB."""
+    files = getattr(input, of) if of else input
+    return sum(os.path.getsize(path) for path in files) / 2**20
+
+
+def memory(base, per_mb=0, of=None):
+    """Return the memory that a job asks a cluster for, in MB; more with each attempt.
+
+    `base`, and `per_mb` for each MB of its inputs, or of those named `of`: about twice the
+    most that was measured (tests/RELIABILITY.md).
+    """
+    return lambda wildcards, input, attempt: attempt * math.ceil(
+        base + (per_mb * megabytes(input, of) if per_mb else 0)
+    )
+
+
+def minutes(base, per_mb=0, of=None):
+    """Return the time that a job asks a cluster for, as `memory` does."""
+    return memory(base, per_mb, of)
 
 
 def batches(n, size):

@@ -12,6 +12,11 @@ rule select_parcels:
         table("correspondence/parcels"),
     log:
         f"{OUT}/logs/select_parcels.txt",
+    group:
+        "tables"
+    resources:
+        mem_mb=memory(300, 8),
+        runtime=minutes(10, 0.02),
     params:
         target=CONFIG["receptors"]["target"],
         min_subjects=CONFIG["regions"]["min_subjects"],
@@ -38,6 +43,9 @@ rule average_images:
         subjects=table("correspondence/voxels_of_subjects"),
     log:
         f"{OUT}/logs/average_images.txt",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(10, 0.01, of="images"),
     params:
         manifest=STUDY.manifest.images.to_dict("list"),
         contrasts=CONFIG["contrasts"],
@@ -70,6 +78,9 @@ if CONFIG["nulls"]["n_voxel"]:
             table("correspondence/voxels"),
         log:
             f"{OUT}/logs/test_voxels.txt",
+        resources:
+            mem_mb=memory(1500),
+            runtime=minutes(60),
         params:
             tests=choose("tests", "level", "n_permutations", "bayes_scale"),
             n_nulls=CONFIG["nulls"]["n_voxel"],
@@ -91,6 +102,7 @@ rule test_rois:
         table("correspondence/rois"),
     log:
         f"{OUT}/logs/test_rois.txt",
+    localrule: True
     params:
         target=CONFIG["receptors"]["target"],
         n_permutations=CONFIG["tests"]["n_permutations"],
@@ -116,6 +128,9 @@ rule test_correspondence:
         nulls=f"{OUT}/correspondence/null_r.npz",
     log:
         f"{OUT}/logs/test_correspondence.txt",
+    resources:
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         tests=choose("tests", "level", "n_permutations", "smallest_r", "bayes_scale"),
         nulls=choose("nulls", "families", "n", "n_beside", "procedure"),

@@ -45,6 +45,8 @@ if WAITING:
         threads: PREPROCESSING.chosen["n_cpus"]
         resources:
             mem_mb=PREPROCESSING.chosen["mem_mb"],
+            # a day serves a person of a few sessions
+            runtime=minutes(24 * 60),
         params:
             command=lambda wildcards: PREPROCESSING.command(wildcards.label),
             folders=(PREPROCESSING.bids["derivatives"], PREPROCESSING.chosen["work"]),

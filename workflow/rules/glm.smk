@@ -17,6 +17,9 @@ if len(STUDY.runs):
             regressors=table("qc/batches/{batch}_regressors"),
         log:
             f"{OUT}/logs/design_runs/{{batch}}.txt",
+        resources:
+            mem_mb=memory(500),
+            runtime=minutes(10),
         params:
             runs=lambda wildcards: STUDY.runs_of(
                 STUDY.batches[wildcards.batch]
@@ -45,6 +48,7 @@ if len(STUDY.runs):
             regressors=table("qc/regressors"),
         log:
             f"{OUT}/logs/join_quality.txt",
+        localrule: True
         script:
             "../scripts/join_quality.py"
 
@@ -61,6 +65,11 @@ if len(STUDY.runs):
             ],
         log:
             f"{OUT}/logs/fit_subject/{{label}}.txt",
+        group:
+            "sub-{label}"
+        resources:
+            mem_mb=memory(300, 1.5, of="images"),
+            runtime=minutes(10, 0.02, of="images"),
         params:
             runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("records"),
             cells=STUDY.cells,
@@ -89,6 +98,11 @@ if len(STUDY.runs):
                 table("runs/sub-{label}_rois"),
             log:
                 f"{OUT}/logs/estimate_runs/{{label}}.txt",
+            group:
+                "sub-{label}"
+            resources:
+                mem_mb=memory(500, 1.5, of="files"),
+                runtime=minutes(10, 0.02, of="files"),
             params:
                 runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
                 cells=STUDY.cells,
@@ -114,6 +128,11 @@ if len(STUDY.runs):
                 parcels=table("trials/sub-{label}_parcels"),
             log:
                 f"{OUT}/logs/estimate_trials/{{label}}.txt",
+            group:
+                "sub-{label}"
+            resources:
+                mem_mb=memory(1000, 1.5, of="files"),
+                runtime=minutes(10, 0.02, of="files"),
             params:
                 runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
                 events=CONFIG["events"],
@@ -134,6 +153,7 @@ if len(STUDY.runs):
                 trials=table("ratings/trials"),
             log:
                 f"{OUT}/logs/collect_ratings.txt",
+            localrule: True
             params:
                 runs=STUDY.runs.to_dict("list"),
                 events=CONFIG["events"],

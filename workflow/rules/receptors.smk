@@ -14,6 +14,11 @@ rule read_receptors:
         parcels=table("receptors/parcels"),
     log:
         f"{OUT}/logs/read_receptors.txt",
+    group:
+        "regions"
+    resources:
+        mem_mb=memory(600),
+        runtime=minutes(20),
     params:
         maps=STUDY.receptors[
             ["receptor", "path", "background", "negative", "checksum"]

@@ -16,6 +16,11 @@ rule define_regions:
         overlap=table("regions/overlap"),
     log:
         f"{OUT}/logs/define_regions.txt",
+    group:
+        "regions"
+    resources:
+        mem_mb=memory(500),
+        runtime=minutes(10),
     params:
         **choose(
             "regions", "definitions", "parcels", "min_parcel_voxels", "tiny_parcels"
@@ -38,6 +43,11 @@ rule read_subject:
         parcels=table("regions/subjects/{label}_parcels"),
     log:
         f"{OUT}/logs/read_subject/{{label}}.txt",
+    group:
+        "sub-{label}"
+    resources:
+        mem_mb=memory(500),
+        runtime=minutes(10),
     params:
         rows=lambda wildcards: STUDY.manifest.of(
             STUDY.labels[wildcards.label]
@@ -62,6 +72,11 @@ rule join_regions:
         parcels=table("regions/parcels"),
     log:
         f"{OUT}/logs/join_regions.txt",
+    group:
+        "tables"
+    resources:
+        mem_mb=memory(300, 8),
+        runtime=minutes(10, 0.02),
     params:
         min_coverage=CONFIG["regions"]["min_coverage"],
     script:

@@ -111,6 +111,7 @@ rule judge:
         f"{OUT}/verdicts.json",
     log:
         f"{OUT}/logs/judge.txt",
+    localrule: True
     params:
         study=CONFIG["study"],
         contrast=PRIMARY,
@@ -138,6 +139,11 @@ rule list_exclusions:
         stages=table("exclusions_by_stage"),
     log:
         f"{OUT}/logs/list_exclusions.txt",
+    group:
+        "tables"
+    resources:
+        mem_mb=memory(300, 8),
+        runtime=minutes(10, 0.02),
     params:
         unrated=[
             contrast["name"]
@@ -158,6 +164,7 @@ rule draw_rois:
         figure("rois", "Q1"),
     log:
         f"{OUT}/logs/draw_rois.txt",
+    localrule: True
     params:
         definition=DEFINITION,
     script:
@@ -176,6 +183,9 @@ rule gather_viewer:
         view=directory(f"{OUT}/viewer"),
     log:
         f"{OUT}/logs/gather_viewer.txt",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(10),
     params:
         images=group_names(OUT, CONFIG["contrasts"]),
         receptor=STUDY.receptors[
@@ -208,6 +218,7 @@ rule draw_glass:
         figure("glass", "Q1"),
     log:
         f"{OUT}/logs/draw_glass.txt",
+    localrule: True
     script:
         "../scripts/draw_glass.py"
 
@@ -221,6 +232,7 @@ rule draw_coverage:
         figure("coverage"),
     log:
         f"{OUT}/logs/draw_coverage.txt",
+    localrule: True
     params:
         definition=DEFINITION,
         min_coverage=CONFIG["regions"]["min_coverage"],
@@ -243,6 +255,7 @@ rule draw_cells:
         figure("cells"),
     log:
         f"{OUT}/logs/draw_cells.txt",
+    localrule: True
     script:
         "../scripts/draw_cells.py"
 
@@ -260,6 +273,9 @@ rule check_registration:
         planes=f"{OUT}/qc/registration.npz",
     log:
         f"{OUT}/logs/check_registration.txt",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(10, 0.01, of="images"),
     params:
         orientation=CONFIG["maps"].get("analyze_orientation"),
         zero_is_missing=CONFIG["maps"]["zero_is_missing"],
@@ -279,6 +295,7 @@ rule draw_registration:
         f"{OUT}/logs/draw_{{sheet}}.txt",
     wildcard_constraints:
         sheet="|".join(SHEETS),
+    localrule: True
     params:
         sheet=lambda wildcards: wildcards.sheet,
     script:
@@ -298,6 +315,7 @@ if len(STUDY.runs):
             summary=table("qc/summary"),
         log:
             f"{OUT}/logs/review_runs.txt",
+        localrule: True
         script:
             "../scripts/review_runs.py"
 
@@ -310,6 +328,7 @@ if len(STUDY.runs):
             figure("runs"),
         log:
             f"{OUT}/logs/draw_runs.txt",
+        localrule: True
         params:
             limits=QUALITY,
         script:
@@ -324,6 +343,7 @@ if len(STUDY.runs):
             figure("tsnr"),
         log:
             f"{OUT}/logs/draw_tsnr.txt",
+        localrule: True
         params:
             definition=DEFINITION,
         script:
@@ -340,6 +360,7 @@ rule draw_attenuation:
         figure("attenuation", "Q1"),
     log:
         f"{OUT}/logs/draw_attenuation.txt",
+    localrule: True
     params:
         definition=DEFINITION,
         unit=CONFIG["unit"],
@@ -359,6 +380,7 @@ rule draw_correspondence:
         figure("correspondence", "Q2"),
     log:
         f"{OUT}/logs/draw_correspondence.txt",
+    localrule: True
     params:
         contrast=PRIMARY,
         method=CONFIG["nulls"]["method"],
@@ -383,6 +405,7 @@ if "Q3" in QUESTIONS:
             figure("tracking", "Q3"),
         log:
             f"{OUT}/logs/draw_tracking.txt",
+        localrule: True
         params:
             contrast=PRIMARY,
             definition=DEFINITION,
@@ -403,6 +426,7 @@ if "Q3" in QUESTIONS:
             figure("coupling", "Q4"),
         log:
             f"{OUT}/logs/draw_coupling.txt",
+        localrule: True
         params:
             contrast=PRIMARY,
             relief=CONFIG["ratings"]["label"],
@@ -422,6 +446,7 @@ if "Q5" in QUESTIONS:
             figure("specificity", "Q5"),
         log:
             f"{OUT}/logs/draw_specificity.txt",
+        localrule: True
         params:
             contrast=PRIMARY,
         script:
@@ -446,6 +471,9 @@ rule record_provenance:
         readme=f"{OUT}/README.md",
     log:
         f"{OUT}/logs/record_provenance.txt",
+    resources:
+        mem_mb=memory(500),
+        runtime=minutes(20, 0.0005),
     params:
         # how files came here changes no result
         config={key: STUDY.resolved[key] for key in STUDY.resolved if key != "fetch"},
@@ -484,6 +512,7 @@ rule write_paper:
         ],
     log:
         f"{OUT}/logs/write_paper.txt",
+    localrule: True
     params:
         study={
             **{name: CONFIG[name] for name in ("source", "unit", "act")},
@@ -527,6 +556,7 @@ rule record_results:
         table("provenance/results"),
     log:
         f"{OUT}/logs/record_results.txt",
+    localrule: True
     script:
         "../scripts/record_results.py"
 
@@ -548,6 +578,7 @@ rule write_report:
         page=f"{OUT}/report.html",
     log:
         f"{OUT}/logs/write_report.txt",
+    localrule: True
     params:
         study={
             **{

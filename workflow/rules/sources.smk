@@ -10,6 +10,9 @@ if CONFIG["source"] == "simulated":
             STUDY.simulated.shared,
         log:
             f"{OUT}/logs/simulate_dataset.txt",
+        resources:
+            mem_mb=memory(1000),
+            runtime=minutes(10),
         params:
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],
@@ -25,6 +28,11 @@ if CONFIG["source"] == "simulated":
             STUDY.simulated.of_subject,
         log:
             f"{OUT}/logs/simulate_subject/{{label}}.txt",
+        group:
+            "simulated"
+        resources:
+            mem_mb=memory(1500),
+            runtime=minutes(10),
         params:
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],
@@ -43,6 +51,7 @@ rule write_manifest:
         excluded=table("excluded"),
     log:
         f"{OUT}/logs/write_manifest.txt",
+    localrule: True
     params:
         images=STUDY.manifest.images.to_dict("list"),
         runs=STUDY.runs.to_dict("list"),

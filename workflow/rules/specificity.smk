@@ -11,6 +11,11 @@ if CONFIG["receptors"]["panel"]:
             table("receptors/grey_matter"),
         log:
             f"{OUT}/logs/read_grey_matter.txt",
+        group:
+            "regions"
+        resources:
+            mem_mb=memory(1000),
+            runtime=minutes(10),
         script:
             "../scripts/read_grey_matter.py"
 
@@ -25,6 +30,9 @@ if CONFIG["receptors"]["panel"]:
             table("tests/specificity"),
         log:
             f"{OUT}/logs/test_specificity.txt",
+        resources:
+            mem_mb=memory(1500),
+            runtime=minutes(60),
         params:
             maps=STUDY.receptors[["receptor", "label", "unit", "citation"]].to_dict(
                 "list"
@@ -53,6 +61,9 @@ if CONFIG["receptors"]["panel"]:
             table("tests/partials"),
         log:
             f"{OUT}/logs/test_partials.txt",
+        resources:
+            mem_mb=memory(1500),
+            runtime=minutes(60),
         params:
             maps=STUDY.receptors[["receptor", "label"]].to_dict("list"),
             tests=choose(
@@ -75,6 +86,9 @@ if CONFIG["receptors"]["panel"]:
             table("tests/joint"),
         log:
             f"{OUT}/logs/test_joint.txt",
+        resources:
+            mem_mb=memory(1500),
+            runtime=minutes(60),
         params:
             maps=STUDY.receptors[["receptor", "label"]].to_dict("list"),
             dominance=STUDY.dominance,

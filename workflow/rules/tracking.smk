@@ -11,6 +11,11 @@ rule couple_subjects:
         table("coupling"),
     log:
         f"{OUT}/logs/couple_subjects.txt",
+    group:
+        "tables"
+    resources:
+        mem_mb=memory(300, 8),
+        runtime=minutes(10, 0.02),
     params:
         method=CONFIG["nulls"]["method"],
     script:
@@ -38,6 +43,11 @@ if STUDY.rated:
             table("reliability"),
         log:
             f"{OUT}/logs/assess_reliability.txt",
+        group:
+            "tables"
+        resources:
+            mem_mb=memory(500, 8),
+            runtime=minutes(20, 0.02),
         params:
             contrasts=(
                 CONFIG["contrasts"]
@@ -67,6 +77,9 @@ if STUDY.rated:
             table("tests/tracking"),
         log:
             f"{OUT}/logs/test_tracking.txt",
+        resources:
+            mem_mb=memory(1000),
+            runtime=minutes(60),
         params:
             tests=choose(
                 "tests",
@@ -92,6 +105,7 @@ if STUDY.rated:
             table("tests/coupling"),
         log:
             f"{OUT}/logs/test_coupling.txt",
+        localrule: True
         params:
             tests=choose(
                 "tests",
@@ -120,6 +134,9 @@ if STUDY.rated and not STUDY.no_trials:
             mediation=table("tests/mediation"),
         log:
             f"{OUT}/logs/test_within.txt",
+        resources:
+            mem_mb=memory(1000),
+            runtime=minutes(60),
         params:
             contrasts=[
                 contrast
@@ -150,6 +167,9 @@ rule test_sensitivity:
         table("tests/sensitivity"),
     log:
         f"{OUT}/logs/test_sensitivity.txt",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         contrasts=CONFIG["contrasts"],
         min_coverage=CONFIG["regions"]["sensitivity_coverage"],
