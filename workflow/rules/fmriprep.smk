@@ -20,6 +20,7 @@ if WAITING:
             log:
                 f"results/{PREPROCESSING.study}/logs/fetch_fmriprep.txt",
                 f"results/{PREPROCESSING.study}/logs/fetch_fmriprep.out.txt",
+            localrule: True
             params:
                 chosen={
                     key: PREPROCESSING.chosen[key]

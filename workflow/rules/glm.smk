@@ -98,8 +98,6 @@ if len(STUDY.runs):
                 table("runs/sub-{label}_rois"),
             log:
                 f"{OUT}/logs/estimate_runs/{{label}}.txt",
-            group:
-                "sub-{label}"
             resources:
                 mem_mb=memory(500, 1.5, of="files"),
                 runtime=minutes(10, 0.02, of="files"),
@@ -128,8 +126,6 @@ if len(STUDY.runs):
                 parcels=table("trials/sub-{label}_parcels"),
             log:
                 f"{OUT}/logs/estimate_trials/{{label}}.txt",
-            group:
-                "sub-{label}"
             resources:
                 mem_mb=memory(1000, 1.5, of="files"),
                 runtime=minutes(10, 0.02, of="files"),

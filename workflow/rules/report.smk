@@ -139,11 +139,7 @@ rule list_exclusions:
         stages=table("exclusions_by_stage"),
     log:
         f"{OUT}/logs/list_exclusions.txt",
-    group:
-        "tables"
-    resources:
-        mem_mb=memory(300, 8),
-        runtime=minutes(10, 0.02),
+    localrule: True
     params:
         unrated=[
             contrast["name"]

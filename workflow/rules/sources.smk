@@ -33,6 +33,8 @@ if CONFIG["source"] == "simulated":
         resources:
             mem_mb=memory(1500),
             runtime=minutes(10),
+            # a profile may put several people into one job, where they then take turns
+            in_turn=1,
         params:
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],

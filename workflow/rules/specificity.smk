@@ -11,11 +11,7 @@ if CONFIG["receptors"]["panel"]:
             table("receptors/grey_matter"),
         log:
             f"{OUT}/logs/read_grey_matter.txt",
-        group:
-            "regions"
-        resources:
-            mem_mb=memory(1000),
-            runtime=minutes(10),
+        localrule: True
         script:
             "../scripts/read_grey_matter.py"
 

@@ -43,11 +43,7 @@ if STUDY.rated:
             table("reliability"),
         log:
             f"{OUT}/logs/assess_reliability.txt",
-        group:
-            "tables"
-        resources:
-            mem_mb=memory(500, 8),
-            runtime=minutes(20, 0.02),
+        localrule: True
         params:
             contrasts=(
                 CONFIG["contrasts"]
