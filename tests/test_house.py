@@ -27,7 +27,8 @@ def direct_dependencies():
     listed = [*project["dependencies"], *PROJECT["build-system"]["requires"]]
     for group in project["optional-dependencies"].values():
         listed += group
-    return [Requirement(text) for text in listed]
+    requirements = [Requirement(text) for text in listed]
+    return [each for each in requirements if each.name != project["name"]]
 
 
 def lock_entries():
@@ -143,7 +144,7 @@ LAYERS = {
         *("fmriprep", "registries"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
         *("extract", "provenance", "group", "progress"),
-        *("transfer", "fetch", "openneuro", "public"),
+        *("transfer", "fetch", "openneuro", "public", "resources"),
         *("references", "acquisition", "methods", "cobidas", "paper"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),
         *("figures_calibration", "svg", "registration"),

@@ -158,7 +158,9 @@ def test_a_lost_node_and_a_restarted_controller_change_nothing(tmp_path, slurm, 
 )
 def test_the_default_study_is_the_same_on_slurm(tmp_path, slurm):
     checkout = Checkout(tmp_path / "study")
-    shutil.copy(ROOT / MODULE, checkout.folder / MODULE)  # with batches of the usual size
+    shutil.copy(
+        ROOT / MODULE, checkout.folder / MODULE
+    )  # with batches of the usual size
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
     run = Run(checkout, config)
     run.end(1800)

@@ -1,9 +1,9 @@
 """The study, read once, and the few words that the rules share."""
 
-import math
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -15,6 +15,7 @@ from handhold.io import write_results
 from handhold.progress import Follower, part_on_error, part_on_success
 from handhold.provenance import list_steps, software_versions
 from handhold.public import NotFetchedError
+from handhold.resources import memory as ask_memory, minutes
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
@@ -58,6 +59,9 @@ except StudyError as error:
         raise WorkflowError(str(error)) from None
     WHY = str(error)
 
+# What a job asks a cluster for, which it is started on by Snakemakes that read of everyone.
+memory = partial(ask_memory, people=len(STUDY.labels) if STUDY else 0)
+
 # Who follows the run, once it has started.
 FOLLOWERS = []
 OUT = f"results/{config['study']}"
@@ -100,28 +104,6 @@ if STUDY:
     JUDGING = choose(
         "verdicts", "alpha", "bf_for", "bf_against", "widest_null", "rules"
     )
-
-
-def megabytes(input, of):
-    """Return the size of a job's inputs, or of those of one name, in MB."""
-    files = getattr(input, of) if of else input
-    return sum(os.path.getsize(path) for path in files) / 2**20
-
-
-def memory(base, per_mb=0, of=None):
-    """Return the memory that a job asks a cluster for, in MB; more with each attempt.
-
-    `base`, and `per_mb` for each MB of its inputs, or of those named `of`: about twice the
-    most that was measured (tests/RELIABILITY.md).
-    """
-    return lambda wildcards, input, attempt: attempt * math.ceil(
-        base + (per_mb * megabytes(input, of) if per_mb else 0)
-    )
-
-
-def minutes(base, per_mb=0, of=None):
-    """Return the time that a job asks a cluster for, as `memory` does."""
-    return memory(base, per_mb, of)
 
 
 def batches(n, size):
