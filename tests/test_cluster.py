@@ -210,6 +210,7 @@ def test_a_study_runs_by_a_schedulers_own_commands(tmp_path):
     done = made.snakemake(
         SMALL,
         *("--workflow-profile", "workflow/profiles/cluster-generic", "--jobs", "2"),
+        *("--seconds-between-status-checks", "1"),
         *("--until", "join_regions"),
     )
     assert done.returncode == 0, done.stdout[-3000:]
