@@ -159,6 +159,8 @@ NUMERIC = [name for name in MODULES if name in LAYERS["numeric"]]
 
 # Seconds of import each, paid by every job; inside a function only its callers pay.
 HEAVY = {"nilearn", "sklearn", "matplotlib", "statsmodels"}
+# Half a second each: `import scipy` brings these when they are first used.
+HEAVY_PARTS = {"scipy.stats", "scipy.optimize", "scipy.ndimage", "scipy.spatial"}
 # Only jobs that draw import these.
 DRAW = {"drawing", "figures", "figures_quality", "figures_calibration"}
 DRAW |= {"figures_brain"}

@@ -93,7 +93,8 @@ def index_runs(bids: dict) -> Index:
     original, preprocessed = ([f for f in own if f.subject in people] for own in wanted)
     bold = _choose_bold(preprocessed, bids)
     table = _join(raw, derivative, bold, _started(original, bold), bids)
-    idle = [subject for subject in chosen if subject not in set(table["subject"])]
+    scanned = set(table["subject"])
+    idle = [subject for subject in chosen if subject not in scanned]
     _require_runs(idle, bids)
     excluded += [
         (subject, "subject", 0, f"no run of {_name(bids)}") for subject in idle

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import chi2, rankdata
 
 # With three subjects, r is within rounding of 1 or -1 too often to mean anything.
 MINIMUM_SUBJECTS = 4
@@ -69,7 +69,7 @@ def spearman(x: NDArray, y: NDArray) -> NDArray | float:
     '0.8'
     """
     x, y = _require_pairs(x, y)
-    return _pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
+    return _pearson(scipy.stats.rankdata(x, axis=-1), scipy.stats.rankdata(y, axis=-1))
 
 
 def skipped(x: NDArray, y: NDArray, rng: np.random.Generator) -> Skipped:
@@ -426,7 +426,9 @@ def _stand_out(points: NDArray) -> NDArray:
     lines = points[distance > 0] / distance[distance > 0, np.newaxis]
     projected = np.abs(lines @ points.T)
     low, high = _ideal_fourths(projected)
-    limit = np.median(projected, axis=1) + np.sqrt(chi2.ppf(0.975, 2)) * (high - low)
+    limit = np.median(projected, axis=1) + np.sqrt(scipy.stats.chi2.ppf(0.975, 2)) * (
+        high - low
+    )
     return (projected > limit[:, np.newaxis]).any(axis=0)
 
 

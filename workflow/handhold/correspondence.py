@@ -41,9 +41,9 @@ References
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc
-from scipy.stats import rankdata
 
 from handhold.bayes import ttest_bf10
 from handhold.estimate import one_sample
@@ -545,7 +545,7 @@ def _rank(values: NDArray) -> NDArray:
     rising = np.take_along_axis(values, order, axis=-1)
     plain = (rising[..., 1:] > rising[..., :-1]).all(axis=-1)
     if not plain.all():
-        ranks[~plain] = rankdata(values[~plain], axis=-1)
+        ranks[~plain] = scipy.stats.rankdata(values[~plain], axis=-1)
     return ranks
 
 

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.optimize import brentq
 from scipy.special import gammaln
 
 
@@ -90,7 +89,7 @@ def one_sample(values: NDArray, *, level: float, smallest_dz: float) -> OneSampl
     n, mean, sd = len(values), values.mean(), values.std(ddof=1)
     df, error = n - 1, sd / np.sqrt(n)
     dz, t = mean / sd, mean / error
-    margin = stats.t.ppf((1 + level) / 2, df) * error
+    margin = scipy.stats.t.ppf((1 + level) / 2, df) * error
     dz_low, dz_high = (ncp / np.sqrt(n) for ncp in _noncentrality(t, df, level))
     unbias = _unbias(df)
     numbers = {
@@ -99,7 +98,7 @@ def one_sample(values: NDArray, *, level: float, smallest_dz: float) -> OneSampl
         "low": mean - margin,
         "high": mean + margin,
         "t": t,
-        "p_t": 2 * stats.t.sf(abs(t), df),
+        "p_t": 2 * scipy.stats.t.sf(abs(t), df),
         "dz": dz,
         "dz_low": dz_low,
         "dz_high": dz_high,
@@ -134,7 +133,7 @@ def equivalence_p(t: ArrayLike, n: ArrayLike, smallest_dz: ArrayLike) -> NDArray
     '0.0031'
     """
     # On the side of zero where the mean is, the nearer bound decides.
-    return stats.t.cdf(np.abs(t) - smallest_dz * np.sqrt(n), np.subtract(n, 1))
+    return scipy.stats.t.cdf(np.abs(t) - smallest_dz * np.sqrt(n), np.subtract(n, 1))
 
 
 def detectable_dz(n: int, *, power: float, alpha: float) -> float:
@@ -166,12 +165,12 @@ def detectable_dz(n: int, *, power: float, alpha: float) -> float:
     """
     _require_power(n, 2, power, alpha)
     df = n - 1
-    critical = stats.t.isf(alpha / 2, df)
+    critical = scipy.stats.t.isf(alpha / 2, df)
 
     def excess(ncp: float) -> float:
-        wrong_sign = stats.nct.cdf(-critical, df, ncp)
+        wrong_sign = scipy.stats.nct.cdf(-critical, df, ncp)
         # scipy returns nan for some probabilities below 1e-10.
-        return stats.nct.sf(critical, df, ncp) + np.nan_to_num(wrong_sign) - power
+        return scipy.stats.nct.sf(critical, df, ncp) + np.nan_to_num(wrong_sign) - power
 
     return float(_increasing_root(excess, start=0.0, step=1.0) / np.sqrt(n))
 
@@ -193,7 +192,7 @@ def detectable_r(n: int, *, power: float, alpha: float) -> float:
     '0.65'
     """
     _require_power(n, 4, power, alpha)
-    z = stats.norm.isf(alpha / 2) + stats.norm.ppf(power)
+    z = scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)
     return float(np.tanh(z / np.sqrt(n - 3)))
 
 
@@ -241,8 +240,8 @@ def _noncentrality(t: float, df: int, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     # Width of t's distribution around a large noncentrality.
     step = np.sqrt(1 + t**2 / (2 * df))
-    low = _increasing_root(lambda ncp: stats.nct.sf(t, df, ncp) - tail, t, step)
-    high = _increasing_root(lambda ncp: tail - stats.nct.cdf(t, df, ncp), t, step)
+    low = _increasing_root(lambda ncp: scipy.stats.nct.sf(t, df, ncp) - tail, t, step)
+    high = _increasing_root(lambda ncp: tail - scipy.stats.nct.cdf(t, df, ncp), t, step)
     return low, high
 
 
@@ -255,4 +254,6 @@ def _increasing_root(
         low, step = low - step, 2 * step
     while function(high) < 0:
         high, step = high + step, 2 * step
-    return brentq(function, low, high, xtol=1e-12) if low < high else start
+    return (
+        scipy.optimize.brentq(function, low, high, xtol=1e-12) if low < high else start
+    )

@@ -243,7 +243,8 @@ def _read(table: pd.DataFrame, events: dict, run: object, where: str) -> _Readin
     if table.empty or faults:
         faults = [f"{where}: {fault}" for fault in faults if len(table)]
         return _Reading(_tidy([], {}), Counter(), Counter(), Counter(), faults)
-    used = {name: table[name].tolist() for name in _used_columns(events)}
+    columns = dict(zip(table.columns, table.to_numpy().T.tolist(), strict=True))
+    used = {name: columns[name] for name in _used_columns(events)}
     rows = [
         dict(zip(used, row, strict=True)) for row in zip(*used.values(), strict=True)
     ]
@@ -334,11 +335,12 @@ def _absent_columns(table: pd.DataFrame, events: dict) -> list[str]:
 
 def _twin_columns(table: pd.DataFrame, events: dict) -> list[str]:
     """List columns that are there twice (pandas calls the second name.1) and differ."""
+    numbered = [name for name in table.columns if name[-1:].isdigit()]
     return [
         f"the column {name} is there twice with other content ({twin}); which one is meant "
         "cannot be known"
         for name in _used_columns(events)
-        for twin in table.columns
+        for twin in numbered
         if re.fullmatch(rf"{re.escape(name)}\.[0-9]+", twin)
         and name in table
         and not table[name].equals(table[twin].rename(name))
@@ -586,17 +588,18 @@ def drop_incomplete(
         )
     people = runs["subject"]
     gone = people[lacking.index]
+    incomplete = people[people.isin(gone)]
     if policy == "drop_run":
         gone = gone[~gone.isin(people.drop(lacking.index))]
-    rows = []
-    for subject, own in people.groupby(people, sort=False):
+    rows, without = [], set(gone)
+    for subject, own in incomplete.groupby(incomplete, sort=False):
         faults = lacking.reindex(own.index).dropna()
         reasons = [
             f"{names[i].partition(' ')[2]}: {text}".removeprefix(": ")
             for i, text in faults.items()
         ]
         tail = f" (bids.incomplete_runs: {policy})"
-        if subject in set(gone):
+        if subject in without:
             reason = "; ".join(reasons) + tail
             rows.append((subject, "subject", len(own), reason))
         else:
@@ -653,12 +656,15 @@ def complete_runs(
     kept, excluded = drop_incomplete(runs, lacks, policy)
     cells = pd.Series(held, index=runs.index, dtype=object)
     needed = _needed_cells(contrasts)
+    own: dict[str, list[set]] = {}
+    for subject, of_run in zip(kept["subject"], cells[kept.index], strict=True):
+        own.setdefault(subject, []).append(of_run)
     rows = []
-    for subject, own in kept.groupby("subject", sort=False):
-        absent = needed - set().union(*cells[own.index])
+    for subject, of_runs in own.items():
+        absent = needed - set().union(*of_runs)
         if absent:
             listed = ", ".join(" ".join(cell) for cell in sorted(absent))
-            rows.append((subject, "subject", len(own), f"no trial of {listed}"))
+            rows.append((subject, "subject", len(of_runs), f"no trial of {listed}"))
     if rows and policy == "refuse":
         listed = "\n".join(
             f"  - sub-{subject} ({n} runs): {reason}" for subject, _, n, reason in rows
@@ -781,7 +787,7 @@ def count_repeats(tidy: dict[tuple, pd.DataFrame], cells: list[tuple[str, str]])
     """
     counts: Counter = Counter()
     for (subject, _, _), events in tidy.items():
-        held = set(events[["condition", "cue"]].itertuples(index=False, name=None))
+        held = _cells(events)
         counts.update((subject, *cell) for cell in cells if cell in held)
     subjects = {subject for subject, _, _ in tidy}
     return min(

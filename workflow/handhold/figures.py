@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
 from numpy.typing import NDArray
-from scipy import ndimage, stats
 
 from handhold import tables
 from handhold.drawing import (
@@ -423,7 +423,7 @@ def _draw_cloud(axes: Axes, i: int, values: NDArray) -> None:
     if len(values) < SMALLEST_CLOUD or np.ptp(values) == 0:
         return
     height = np.linspace(values.min(), values.max(), 60)
-    density = stats.gaussian_kde(values)(height)
+    density = scipy.stats.gaussian_kde(values)(height)
     edge = i + CLOUD + THICKNESS * density / density.max()
     axes.fill_betweenx(
         height, i + CLOUD, edge, color=colour_of(i), alpha=0.35, linewidth=0,
@@ -559,7 +559,7 @@ def _draw_fit(axes: Axes, x: NDArray, y: NDArray) -> None:
     axes.plot(along[ends], fit[ends], color=INK, linewidth=1.4, gid="line")
     spread = np.sqrt(((y - offset - slope * x) ** 2).sum() / (len(x) - 2))
     distance = np.sqrt(1 / len(x) + (along - x.mean()) ** 2 / (centred @ centred))
-    half = stats.t.ppf((1 + BAND) / 2, len(x) - 2) * spread * distance
+    half = scipy.stats.t.ppf((1 + BAND) / 2, len(x) - 2) * spread * distance
     edge = np.r_[fit - half, (fit + half)[::-1]]
     # An artist, which leaves the axis to the people: three have a band as high as a house.
     axes.add_artist(
@@ -777,8 +777,8 @@ def _draw_shadow(axes: Axes, plane: NDArray, i: int, name: str) -> None:
     cells = (np.rint(plane / VOXEL_MM) - low).astype(int)
     shadow[tuple(cells.T)] = 1
     # Closing joins voxels wider than a cell; blurring rounds the staircase.
-    shadow = ndimage.binary_closing(shadow, iterations=2).astype(float)
-    shadow = ndimage.gaussian_filter(shadow, 0.8)
+    shadow = scipy.ndimage.binary_closing(shadow, iterations=2).astype(float)
+    shadow = scipy.ndimage.gaussian_filter(shadow, 0.8)
     across, up = ((low[d] + np.arange(shadow.shape[d])) * VOXEL_MM for d in (0, 1))
     filled = axes.contourf(
         across, up, shadow.T, [0.4, 2], colors=[colour_of(i)], alpha=0.45,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, to_rgb
@@ -18,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from handhold import tables
 from handhold.captions import registration_sheets
@@ -352,7 +352,7 @@ def _outline(mask: NDArray, extent: list) -> NDArray:
 
     (a, b), _ = extent
     step = (b - a) / (mask.shape[0] - 1)
-    smooth = ndimage.gaussian_filter(np.pad(mask.astype(float), 2), 0.7)
+    smooth = scipy.ndimage.gaussian_filter(np.pad(mask.astype(float), 2), 0.7)
     x, y = ((np.arange(n) - 2) * step for n in smooth.shape)
     strokes = contour_generator(x, y, smooth.T).lines(0.5)
     apart = np.full((1, 2), np.nan)

@@ -105,8 +105,10 @@ def read_results(path: str | Path) -> "pd.DataFrame":
     import pandas as pd
 
     kinds = column_kinds()
+    # numbers as such from the start: as text a table of 1,000 people takes gigabytes
+    as_text = {name: str for name, kind in kinds.items() if kind["kind"] != "number"}
     table = pd.read_csv(
-        path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"]
+        path, sep="\t", dtype=as_text, keep_default_na=False, na_values=["n/a"]
     )
     for name in table:
         if kinds[name]["kind"] == "number":

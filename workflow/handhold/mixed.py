@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.optimize import minimize
 
 # Step of numerical derivatives, and eigenvalues below which a variance sits at its bound; both of
 # columns of mean square 1 and residuals near it.
@@ -38,7 +37,7 @@ class MixedModel:
 
     def interval(self, term: int, level: float) -> tuple[float, float]:
         """Return the interval of one fixed effect."""
-        margin = stats.t.ppf((1 + level) / 2, self.df[term]) * self.error[term]
+        margin = scipy.stats.t.ppf((1 + level) / 2, self.df[term]) * self.error[term]
         return (
             float(self.estimate[term] - margin),
             float(self.estimate[term] + margin),
@@ -111,7 +110,7 @@ def fit_mixed(
     t = estimate / error
     factor = y_size * sums.lower(factor) / z_size[:, np.newaxis]
     return MixedModel(
-        *(estimate, error, df, t, 2 * stats.t.sf(np.abs(t), df)),
+        *(estimate, error, df, t, 2 * scipy.stats.t.sf(np.abs(t), df)),
         spread=variance * factor @ factor.T,
         residual=float(y_size**2 * variance),
     )
@@ -120,7 +119,7 @@ def fit_mixed(
 def _lowest(sums: "_Sums") -> NDArray:
     """Return the Cholesky factor at which the criterion is lowest, searched from all starts."""
     found = [
-        minimize(
+        scipy.optimize.minimize(
             sums.profiled,
             start * np.eye(sums.n_random)[np.tril_indices(sums.n_random)],
             method="L-BFGS-B",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from handhold.attenuation import attenuate_repeats
 from handhold.coverage import gate
@@ -107,8 +107,8 @@ def consistency(repeats: NDArray, level: float) -> Reliability:
         k,
         icc=float((1 - share) / (1 + (k - 1) * share)),
         reliability=float(1 - share),
-        low=float(1 - share * stats.f.isf(tail, n - 1, df)),
-        high=float(1 - share * stats.f.ppf(tail, n - 1, df)),
+        low=float(1 - share * scipy.stats.f.isf(tail, n - 1, df)),
+        high=float(1 - share * scipy.stats.f.ppf(tail, n - 1, df)),
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 import string
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,15 @@ class Manifest:
     images: pd.DataFrame
     excluded: pd.DataFrame
 
-    @property
+    @cached_property
     def subjects(self) -> list[str]:
         """Subjects in the order of the table."""
         return list(dict.fromkeys(self.images["subject"]))
+
+    @cached_property
+    def _rows(self) -> dict[str, list[int]]:
+        """Places in `images` by subject: every job asks for its own."""
+        return self.images.groupby("subject", sort=False).indices
 
     @property
     def excluded_subjects(self) -> list[str]:
@@ -46,7 +52,7 @@ class Manifest:
 
     def of(self, subject: str) -> pd.DataFrame:
         """Return the rows of one subject."""
-        return self.images[self.images["subject"] == subject]
+        return self.images.iloc[self._rows[subject]]
 
 
 def list_images(table: pd.DataFrame, maps: dict, contrasts: list[dict]) -> Manifest:
@@ -303,26 +309,31 @@ def _missing_cells(rows: pd.DataFrame, contrasts: list[dict]) -> list[str]:
             }
     if rows.empty:
         return []  # whoever was left out, and why, says more
-    everyone = _cells(rows)
+    cells = _cells(rows)
+    everyone = set().union(*cells.values())
     faults = [
         f"no row has {' '.join(cell)} (needed by contrasts); the table has "
         f"{', '.join(sorted(' '.join(map(str, other)) for other in everyone))}"
         for cell in sorted(needed - everyone)
     ]
     needed &= everyone
-    for subject, own in rows.groupby("subject", sort=False):
-        cells = _cells(own)
+    for subject, own in cells.items():
         faults += [
             f"sub-{subject} has no image for {' '.join(cell)} (needed by contrasts)"
-            for cell in sorted(needed - cells)
+            for cell in sorted(needed - own)
         ]
     return faults
 
 
-def _cells(rows: pd.DataFrame) -> set[tuple]:
-    """Return the cells (condition and cue, or contrast) that rows hold."""
-    pairs = rows[["condition", "cue"]].dropna().itertuples(index=False, name=None)
-    return {*pairs, *((name,) for name in rows["contrast"].dropna())}
+def _cells(rows: pd.DataFrame) -> dict[str, set[tuple]]:
+    """Return the cells (condition and cue, or contrast) that rows hold, by subject."""
+    named = rows[rows["subject"].notna()]
+    cells = {subject: set() for subject in named["subject"]}
+    for columns in (["condition", "cue"], ["contrast"]):
+        complete = named[["subject", *columns]].dropna()
+        for subject, *cell in complete.itertuples(index=False, name=None):
+            cells[subject].add(tuple(cell))
+    return cells
 
 
 def _complete(path: Path) -> bool:

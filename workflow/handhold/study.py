@@ -4,7 +4,7 @@ import ast
 import math
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -105,7 +105,8 @@ class Study:
     public: public.Plan
     n_repeats: int = 1
 
-    @property
+    # Every job asks for these, so that each is worked out once: a study does not change.
+    @cached_property
     def labels(self) -> dict[str, str]:
         """File-safe label of each subject, by label; the subject by it."""
         return {
@@ -117,7 +118,7 @@ class Study:
         """Every (condition, cue) that the contrasts need; none for ready-made contrasts."""
         return sources.cells_of(self.config["contrasts"])
 
-    @property
+    @cached_property
     def batches(self) -> dict[str, list[str]]:
         """Labels of the subjects whose designs are made together, by the name of the batch.
 
@@ -192,14 +193,24 @@ class Study:
         images = self.manifest.images["image"] if self.runs.empty else self.runs["mask"]
         return images.iloc[0]
 
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        """Rows of `runs` by subject."""
+        return self.runs.groupby("subject", sort=False).indices
+
+    @cached_property
+    def _batch_of(self) -> dict[str, str]:
+        """The batch of each label."""
+        return {label: name for name, own in self.batches.items() for label in own}
+
     def runs_of(self, labels: list[str]) -> pd.DataFrame:
-        """Return the runs of the subjects with these labels."""
-        subjects = [self.labels[label] for label in labels]
-        return self.runs[self.runs["subject"].isin(subjects)]
+        """Return the runs of the subjects with these labels, in the order of `runs`."""
+        rows = [row for label in labels for row in self._places[self.labels[label]]]
+        return self.runs.iloc[sorted(rows)]
 
     def batch_of(self, label: str) -> str:
         """Return the batch in which a subject's designs are made."""
-        return next(name for name, labels in self.batches.items() if label in labels)
+        return self._batch_of[label]
 
     def files(self, labels: list[str], kinds: tuple[str, ...]) -> list[str]:
         """List the files of these kinds (columns of `runs`) of some subjects."""
@@ -214,19 +225,28 @@ class Study:
 
     def paths(self, subject: str) -> list[str]:
         """Every image file that a subject's region means are read from, the .hdr of an .img too."""
-        rows = self.manifest.of(subject)
-        files = [path for kind in sources.FILES for path in rows[kind].dropna()]
-        headers = [
-            str(Path(p).with_suffix(".hdr")) for p in files if p.endswith(".img")
-        ]
-        return list(dict.fromkeys(files + headers))
+        return self._paths[subject]
+
+    @cached_property
+    def _paths(self) -> dict[str, list[str]]:
+        images = self.manifest.images
+        files: dict[str, list[str]] = {subject: [] for subject in images["subject"]}
+        for kind in sources.FILES:
+            for subject, path in zip(images["subject"], images[kind], strict=True):
+                if isinstance(path, str):
+                    files[subject].append(path)
+        return {subject: _with_headers(own) for subject, own in files.items()}
+
+    @property
+    def images(self) -> list[str]:
+        """Every image file that region means are read from, subject by subject."""
+        return [path for own in self._paths.values() for path in own]
 
     @property
     def given(self) -> list[str]:
         """Every file of a subject that handhold did not make."""
         if self.runs.empty:
-            subjects = self.manifest.subjects
-            return [path for subject in subjects for path in self.paths(subject)]
+            return self.images
         return self.files(list(self.labels), RUN_FILES)
 
     @property
@@ -244,6 +264,12 @@ class Study:
         """The table of distances between parcels, or nothing: straight lines then count."""
         given = self.config["nulls"].get("distances")
         return [str(Path(self.config["data_root"], given))] if given else []
+
+
+def _with_headers(files: list[str]) -> list[str]:
+    """Put the .hdr of each .img behind the files, each file once."""
+    headers = [str(Path(p).with_suffix(".hdr")) for p in files if p.endswith(".img")]
+    return list(dict.fromkeys(files + headers))
 
 
 def plan_preprocessing(config: dict) -> fmriprep.Plan | None:

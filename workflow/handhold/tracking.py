@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from handhold.bayes import bf10_range, correlation_bf10
 from handhold.correlation import (
@@ -213,9 +213,9 @@ def correlate_people(
     """
     people = np.arange(len(relief)).astype(str) if people is None else np.array(people)
     permuted = permute_correlations(measures, relief, tests["n_permutations"], rng)
-    ranks = rankdata(measures, axis=0, nan_policy="omit")
+    ranks = scipy.stats.rankdata(measures, axis=0, nan_policy="omit")
     by_rank = permute_correlations(
-        ranks, rankdata(relief), tests["n_permutations"], rng
+        ranks, scipy.stats.rankdata(relief), tests["n_permutations"], rng
     )
     rows = [
         _row(column, relief, r, people, tests, verdicts, rng, n_held)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.linalg import null_space
 
 from handhold.errors import StudyError
 from handhold.events import rating_grain
@@ -434,7 +433,7 @@ def _sweep(own: _Own) -> NDArray:
     blocks and the trend do not span keep independent errors independent.
     """
     blocks = np.eye(own.block.max() + 1)[own.block]
-    rest = null_space(np.column_stack([blocks, own.trend]).T)
+    rest = scipy.linalg.null_space(np.column_stack([blocks, own.trend]).T)
     left = rest.T @ np.column_stack([own.effect, own.rating])
     size = np.linalg.norm(own.effect)
     if len(left) < LEAST_LEFT or not np.linalg.norm(left[:, 0]) > NOTHING * size:
@@ -478,7 +477,9 @@ def _expanded_percentiles(
     offsets = n * np.arange(n_bootstrap)[:, np.newaxis]
     counts = np.bincount((rows + offsets).ravel(), minlength=n * n_bootstrap)
     means = counts.reshape(n_bootstrap, n) @ paths / n
-    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1))
+    tail = scipy.stats.norm.cdf(
+        np.sqrt(n / (n - 1)) * scipy.stats.t.ppf((1 - level) / 2, n - 1)
+    )
     low, high = np.quantile(means, [tail, 1 - tail], axis=0, method="weibull")
     return [
         (float(mean), float(below), float(above))
@@ -492,8 +493,8 @@ def _between(trials: pd.DataFrame, level: float) -> tuple[float, float, float, f
     means = blocks.mean().groupby("subject", sort=False).mean()
     if np.ptp(means["effect"]) == 0:
         return (np.nan,) * 4
-    line = stats.linregress(means["effect"], means["rating"])
-    margin = stats.t.ppf((1 + level) / 2, len(means) - 2) * line.stderr
+    line = scipy.stats.linregress(means["effect"], means["rating"])
+    margin = scipy.stats.t.ppf((1 + level) / 2, len(means) - 2) * line.stderr
     return (
         float(line.slope),
         float(line.slope - margin),

@@ -28,11 +28,7 @@ rule select_parcels:
 rule average_images:
     """What is the group's attenuation, voxel by voxel?"""
     input:
-        images=[
-            path
-            for subject in STUDY.manifest.subjects
-            for path in STUDY.paths(subject)
-        ],
+        images=many(STUDY.images),
         parcels=rules.define_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
         receptor=STUDY.receptors["path"].iloc[0],

@@ -38,9 +38,13 @@ if len(STUDY.runs):
     rule join_quality:
         """How good is each run?"""
         input:
-            runs=expand(f"{OUT}/qc/batches/{{batch}}_runs.tsv", batch=STUDY.batches),
-            regressors=expand(
-                f"{OUT}/qc/batches/{{batch}}_regressors.tsv", batch=STUDY.batches
+            runs=many(
+                expand(f"{OUT}/qc/batches/{{batch}}_runs.tsv", batch=STUDY.batches)
+            ),
+            regressors=many(
+                expand(
+                    f"{OUT}/qc/batches/{{batch}}_regressors.tsv", batch=STUDY.batches
+                )
             ),
             code=code_of("join_quality"),
         output:
@@ -142,7 +146,9 @@ if len(STUDY.runs):
         rule collect_ratings:
             """How did each person feel in each trial, and on average in each condition?"""
             input:
-                files=STUDY.files(list(STUDY.labels), ("bold", "sidecar", "events")),
+                files=many(
+                    STUDY.files(list(STUDY.labels), ("bold", "sidecar", "events"))
+                ),
                 code=code_of("collect_ratings"),
             output:
                 conditions=table("ratings/conditions"),

@@ -61,9 +61,11 @@ rule read_subject:
 rule join_regions:
     """Which regions does each subject's image cover?"""
     input:
-        rois=expand(f"{OUT}/regions/subjects/{{label}}_rois.tsv", label=STUDY.labels),
-        parcels=expand(
-            f"{OUT}/regions/subjects/{{label}}_parcels.tsv", label=STUDY.labels
+        rois=many(
+            expand(f"{OUT}/regions/subjects/{{label}}_rois.tsv", label=STUDY.labels)
+        ),
+        parcels=many(
+            expand(f"{OUT}/regions/subjects/{{label}}_parcels.tsv", label=STUDY.labels)
         ),
         definitions=rules.define_regions.output.definitions,
         code=code_of("join_regions"),

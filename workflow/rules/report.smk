@@ -259,9 +259,7 @@ rule draw_cells:
 rule check_registration:
     """Does each person's brain lie where the template's does?"""
     input:
-        images=[
-            path for subject in STUDY.labels.values() for path in STUDY.paths(subject)
-        ],
+        images=many(STUDY.images),
         manifest=rules.write_manifest.output.images,
         code=code_of("check_registration"),
     output:
@@ -452,7 +450,7 @@ if "Q5" in QUESTIONS:
 rule record_provenance:
     """From which files, choices and versions do the numbers come?"""
     input:
-        images=STUDY.given,
+        images=many(STUDY.given),
         maps=list(STUDY.receptors["path"]),
         tables=STUDY.tables,
         atlases=STUDY.atlas_files,
@@ -489,7 +487,7 @@ rule write_paper:
         config=rules.record_provenance.output.config,
         # what the first level did is read from where it was done
         effect=PAPER_EFFECT,
-        sidecars=(
+        sidecars=many(
             STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else []
         ),
         dataset=DATASET_FACTS,
@@ -546,7 +544,7 @@ RESULT_TABLES = {
 rule record_results:
     """With which checksums can a reader tell that the tables are these?"""
     input:
-        tables=sorted(RESULT_TABLES),
+        tables=many(sorted(RESULT_TABLES)),
         code=code_of("record_results"),
     output:
         table("provenance/results"),

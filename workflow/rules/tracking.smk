@@ -31,9 +31,11 @@ if STUDY.rated:
             effects=(
                 rules.join_regions.output.rois[:1]
                 if BASIS["attenuation"] == "images"
-                else expand(
-                    f"{OUT}/{BASIS['attenuation']}/sub-{{label}}_rois.tsv",
-                    label=STUDY.labels,
+                else many(
+                    expand(
+                        f"{OUT}/{BASIS['attenuation']}/sub-{{label}}_rois.tsv",
+                        label=STUDY.labels,
+                    )
                 )
             ),
             definitions=rules.define_regions.output.definitions,
@@ -122,7 +124,9 @@ if STUDY.rated and not STUDY.no_trials:
     rule test_within:
         """Q3, within people: is a calmer trial rated less unpleasant?"""
         input:
-            trials=expand(f"{OUT}/trials/sub-{{label}}_rois.tsv", label=STUDY.labels),
+            trials=many(
+                expand(f"{OUT}/trials/sub-{{label}}_rois.tsv", label=STUDY.labels)
+            ),
             definitions=rules.define_regions.output.definitions,
             code=code_of("test_within"),
         output:
