@@ -8,11 +8,11 @@ from zlib import error as ZlibError
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from handhold.errors import StudyError
-from handhold.io import replacing
+from handhold.io import remedy, replacing
 
 # No study's voxels leave these bounds; outside them the header is in another unit (metres,
 # micrometres) or the image is not a whole-brain one.
@@ -112,6 +112,7 @@ def read_volume(
     grid = _grid(image, path, analyze_orientation, where)
     with _reading(path, where):
         values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
+        _check_crc(image, path)
     finite = values[np.isfinite(values)]
     if not finite.size:
         raise StudyError(
@@ -159,6 +160,7 @@ def read_labels(path: str | Path, where: str) -> Volume:
     grid = Grid(_atlas_affine(image, path, where), _one_volume(image, path, where))
     with _reading(path, where):
         values = np.asarray(image.dataobj).reshape(grid.shape)
+        _check_crc(image, path)
     if not np.array_equal(values, np.round(values)):
         raise StudyError(
             f"{where}: {path} holds fractions, so that it is no label image. "
@@ -210,6 +212,7 @@ def read_probabilities(
         volumes = {
             index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
         }
+        _check_crc(image, path)
     return volumes, grid
 
 
@@ -262,8 +265,7 @@ def require_whole(path: str | Path, where: str) -> None:
         if the file is shorter or (unpacked) longer than the header says, or its CRC is wrong.
     """
     image = _load(path, where)
-    stored = image.dataobj
-    expected = stored.offset + math.prod(image.shape) * stored.dtype.itemsize
+    expected = _length(image)
     path, size = Path(path), Path(path).stat().st_size
     packed = path.suffix == ".gz"
     if 0 in image.shape or expected > size * (DENSEST if packed else 1) + LONGEST_TAIL:
@@ -280,6 +282,18 @@ def require_whole(path: str | Path, where: str) -> None:
             f"{min(found, expected + LONGEST_TAIL)} bytes{' once unpacked' if packed else ''}, and "
             f"its header says {expected}. It is cut off or corrupt: fetch or copy it again."
         )
+
+
+def _check_crc(image: nib.AnalyzeImage, path: str | Path) -> None:
+    """Read a gzip file to its end, where its checksum is: nibabel stops at the last voxel."""
+    if str(path).endswith(".gz"):
+        _unpacked_length(Path(path), _length(image) + LONGEST_TAIL)
+
+
+def _length(image: nib.AnalyzeImage) -> int:
+    """Return how many bytes an image has by its header."""
+    stored = image.dataobj
+    return stored.offset + math.prod(image.shape) * stored.dtype.itemsize
 
 
 def _unpacked_length(path: Path, most: int) -> int:
@@ -330,9 +344,10 @@ def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialI
 def _reading(path: str | Path, where: str):
     try:
         yield
-    except (OSError, EOFError, ValueError, ZlibError) as error:
+    except (OSError, EOFError, ValueError, ZlibError, isal_zlib.error) as error:
+        way_out = remedy(path, "Copy it again from its source.")
         raise StudyError(
-            f"{where}: {path} is truncated or corrupt ({error}). Copy it again from its source."
+            f"{where}: {path} is truncated or corrupt ({error}). {way_out}"
         ) from error
 
 
