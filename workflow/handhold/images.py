@@ -32,6 +32,8 @@ COMPRESSION = 1
 DENSEST = 1032
 # Some writers pad a file; more than a block behind the last voxel is something else.
 LONGEST_TAIL = 4096
+# An atlas of 100 volumes in steps of 1 mm is smaller; what unpacks to more is not read for nothing.
+LARGEST = 2**31
 # Farthest that the corner of a grid may lie from the origin: no field of view is larger.
 FARTHEST_MM = 400.0
 
@@ -108,11 +110,10 @@ def read_volume(
     StudyError
         Also if the file is truncated or corrupt, holds no finite value, or one value only.
     """
-    image = _load(path, where)
+    image = _load_whole(path, where)
     grid = _grid(image, path, analyze_orientation, where)
     with _reading(path, where):
         values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
-        _check_crc(image, path)
     finite = values[np.isfinite(values)]
     if not finite.size:
         raise StudyError(
@@ -156,11 +157,10 @@ def read_labels(path: str | Path, where: str) -> Volume:
         If the file is missing, no image, truncated, not one volume, or holds fractions, or
         if its orientation is not stated or its axes are not those of MNI space.
     """
-    image = _load(path, where)
+    image = _load_whole(path, where)
     grid = Grid(_atlas_affine(image, path, where), _one_volume(image, path, where))
     with _reading(path, where):
         values = np.asarray(image.dataobj).reshape(grid.shape)
-        _check_crc(image, path)
     if not np.array_equal(values, np.round(values)):
         raise StudyError(
             f"{where}: {path} holds fractions, so that it is no label image. "
@@ -194,7 +194,7 @@ def read_probabilities(
     """
     # A gzip file can only be read forwards: kept open, with indices in rising order,
     # it is decompressed once instead of once for each volume.
-    image = _load(path, where, keep_file_open=True)
+    image = _load_whole(path, where, keep_file_open=True)
     if len(image.shape) != 4 or max(indices) >= image.shape[3]:
         raise StudyError(
             f"{where}: {path} has the shape {image.shape}, which holds no volume "
@@ -212,7 +212,6 @@ def read_probabilities(
         volumes = {
             index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
         }
-        _check_crc(image, path)
     return volumes, grid
 
 
@@ -265,7 +264,8 @@ def require_whole(path: str | Path, where: str) -> None:
         if the file is shorter or (unpacked) longer than the header says, or its CRC is wrong.
     """
     image = _load(path, where)
-    expected = _length(image)
+    stored = image.dataobj
+    expected = stored.offset + math.prod(image.shape) * stored.dtype.itemsize
     path, size = Path(path), Path(path).stat().st_size
     packed = path.suffix == ".gz"
     if 0 in image.shape or expected > size * (DENSEST if packed else 1) + LONGEST_TAIL:
@@ -284,18 +284,6 @@ def require_whole(path: str | Path, where: str) -> None:
         )
 
 
-def _check_crc(image: nib.AnalyzeImage, path: str | Path) -> None:
-    """Read a gzip file to its end, where its checksum is: nibabel stops at the last voxel."""
-    if str(path).endswith(".gz"):
-        _unpacked_length(Path(path), _length(image) + LONGEST_TAIL)
-
-
-def _length(image: nib.AnalyzeImage) -> int:
-    """Return how many bytes an image has by its header."""
-    stored = image.dataobj
-    return stored.offset + math.prod(image.shape) * stored.dtype.itemsize
-
-
 def _unpacked_length(path: Path, most: int) -> int:
     """Count the bytes of a gzip file, and no more than a little beyond `most`; checks its CRC."""
     length = 0
@@ -303,6 +291,16 @@ def _unpacked_length(path: Path, most: int) -> int:
         while length <= most and (chunk := file.read(1 << 20)):
             length += len(chunk)
     return length
+
+
+def _load_whole(
+    path: str | Path, where: str, **options
+) -> nib.spatialimages.SpatialImage:
+    """Load an image after its checksum: nibabel stops at the last voxel, and it stands behind."""
+    if str(path).endswith(".gz") and Path(path).is_file():
+        with _reading(path, where):
+            _unpacked_length(Path(path), LARGEST)
+    return _load(path, where, **options)
 
 
 def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialImage:
@@ -347,7 +345,7 @@ def _reading(path: str | Path, where: str):
     except (OSError, EOFError, ValueError, ZlibError, isal_zlib.error) as error:
         way_out = remedy(path, "Copy it again from its source.")
         raise StudyError(
-            f"{where}: {path} is truncated or corrupt ({error}). {way_out}"
+            f"{where}: {path} cannot be read: it is truncated or corrupt ({error}). {way_out}"
         ) from error
 
 

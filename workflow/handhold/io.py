@@ -7,6 +7,7 @@ without it.
 import hashlib
 import json
 import os
+import re
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Beside the results: what their jobs wrote (handhold.written).
 RECORD = Path("provenance", "written.txt")
+# The name of a file that `replacing` has not put into its place yet.
+TEMPORARY = re.compile(r"\.\d+-.")
 COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
 # What tables of the field write where there is no value.
 MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN", "None", "null"})
@@ -184,9 +187,21 @@ def write_arrays(arrays: dict[str, np.ndarray], path: str | Path) -> None:
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Read arrays by name; a checksum that does not fit is an error as of `reading`."""
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    """Read arrays by name; raises as `reading`."""
+    with opening_arrays(path) as arrays:
         return {name: arrays[name] for name in arrays}
+
+
+@contextmanager
+def opening_arrays(path: str | Path):
+    """Open a file of arrays, to read some of them by name; raises as `reading`."""
+    # numpy leaves a file open that turns out to be no archive
+    with (
+        reading(path),
+        Path(path).open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        yield arrays
 
 
 def write_cloud(cloud: Cloud, path: str | Path) -> None:
@@ -259,6 +274,11 @@ def replacing(path: str | Path):
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        # writing does not say of which file, and the temporary name says little
+        if error.errno and error.filename in {None, str(temporary)}:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from handhold.io import RECORD, checksum, write_text
+from handhold.io import RECORD, TEMPORARY, checksum, write_text
 
 HEADER = "path\tbytes\tmtime_ns\tsha256"
 # How many changed files a message names.
@@ -78,7 +78,7 @@ class Written:
         return changed
 
     def settle(self) -> None:
-        """Write the record anew: one line per file, none that was cut short, times as they are."""
+        """Put the record in order: one line per file, none cut short, with the times of now."""
         entries = self._read()
         for name, entry in self.moved.items():
             if name in entries and entries[name].sha256 == entry.sha256:
@@ -87,6 +87,13 @@ class Written:
             lines = [HEADER, *(_line(*item) for item in entries.items()), ""]
             with suppress(OSError):
                 write_text("\n".join(lines), self.path)
+
+    def sweep(self) -> None:
+        """Remove the temporary files of jobs that were killed; no job may be running."""
+        for folder, _, names in os.walk(self.folder):
+            for name in filter(TEMPORARY.match, names):
+                with suppress(OSError):
+                    Path(folder, name).unlink()
 
     def add(self, outputs: Iterable[str]) -> None:
         """Record the files that a job has written, and each file of a folder."""

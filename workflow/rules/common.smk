@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import is_flagged
 
 from handhold.derivatives import group_names, image_names
-from handhold.errors import StudyError
+from handhold.errors import RUN, StudyError
 from handhold.fmriprep import is_wanted
 from handhold.io import write_results
 from handhold.progress import (
@@ -26,6 +26,9 @@ from handhold.written import Written, made_by, tell_changed
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# A job ends with the Snakemake that started it.
+os.environ[RUN] = str(os.getpid())
 
 # `--config offline=true` is text to Snakemake.
 if "offline" in config:
@@ -193,6 +196,7 @@ onstart:
         steps = list_steps(job for job in jobs if job[1])
         write_results(steps, folder / "steps.tsv")
     WRITTEN.settle()
+    WRITTEN.sweep()
     outputs = {
         job.jobid: [path for path in job.output if not is_flagged(path, "temp")]
         for job in workflow.dag.needrun_jobs()
