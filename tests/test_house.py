@@ -143,7 +143,7 @@ LAYERS = {
         *("io", "images", "atlases", "simulate_bids", "bids", "study"),
         *("fmriprep", "registries"),
         *("bold", "rundesign", "design", "firstlevel", "trials", "derivatives"),
-        *("extract", "provenance", "group", "progress"),
+        *("extract", "provenance", "group", "progress", "written"),
         *("transfer", "fetch", "openneuro", "public", "resources"),
         *("references", "acquisition", "methods", "cobidas", "paper"),
         *("tables", "captions", "report", "drawing", "figures", "figures_quality"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from handhold.errors import StudyError
 from handhold.images import Grid, Layout, read_labels, read_layout
+from handhold.io import remedy
 from handhold.regions import Weights
 
 GZIP = b"\x1f\x8b"
@@ -328,9 +329,9 @@ def _reading(path: str | Path, where: str):
     try:
         yield
     except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
+        way_out = remedy(path, "Copy it again from its source, or exclude the run.")
         raise StudyError(
-            f"{where}: {path} is truncated or corrupt ({error}). Copy it again from its "
-            "source, or exclude the run."
+            f"{where}: {path} is truncated or corrupt ({error}). {way_out}"
         ) from error
 
 

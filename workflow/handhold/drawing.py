@@ -20,7 +20,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from handhold.io import write_text
+from handhold.io import replacing, write_text
 from handhold.svg import Mark, identify
 
 # Files are written without a display; nilearn would otherwise ask for one.
@@ -96,8 +96,8 @@ def name_marks(artist: Artist, marks: Iterable[Mark]) -> None:
 def save(figure: Figure, stem: str | Path) -> None:
     """Write a figure as `stem`.svg and `stem`.png, the same bytes every time."""
     write_text(to_svg(figure), f"{stem}.svg")
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(f"{stem}.png", format="png", dpi=PNG_DPI)
+    with replacing(f"{stem}.png") as temporary, matplotlib.rc_context(STYLE):
+        figure.savefig(temporary, format="png", dpi=PNG_DPI)
 
 
 def to_svg(figure: Figure) -> str:

@@ -1,9 +1,27 @@
-"""The one kind of error that a user can act on."""
+"""The one kind of error that a user can act on, and how a job ends."""
 
+import errno
+import os
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+# What a file system may refuse that a user can mend, in words.
+REFUSALS = {
+    errno.ENOSPC: "the disk is full. Free some space",
+    errno.EDQUOT: "your quota on this disk is used up. Free some space",
+    errno.EFBIG: "no file may grow this large here (ulimit -f). Raise the limit",
+    errno.EROFS: "this file system is read-only. Mount it for writing, or run elsewhere",
+    errno.EACCES: "the permissions forbid it. Change them (chmod, chown), or run elsewhere",
+    errno.EPERM: "the permissions forbid it. Change them (chmod, chown), or run elsewhere",
+}
+# The process of the Snakemake that starts the jobs, in their environment.
+RUN = "HANDHOLD_RUN"
 
 
 class StudyError(ValueError):
@@ -15,15 +33,63 @@ class StudyError(ValueError):
 
 
 def speak_plainly(log: str) -> None:
-    """Show the message of a StudyError without its traceback, which goes to `log`."""
+    """Show what a user can act on without its traceback, which goes to `log`.
+
+    Also ends this job when the Snakemake that started it is gone: what it would write then could
+    fall into a run that was started since, with other choices.
+    """
 
     def hook(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ):
         text = "".join(traceback.format_exception(kind, error, trace))
-        Path(log).write_text(text, encoding="utf-8")
-        sys.stderr.write(f"\n{error}\n\n" if isinstance(error, StudyError) else text)
+        with suppress(OSError):
+            Path(log).write_text(text, encoding="utf-8")
+        plain = in_words(error)
+        sys.stderr.write(f"\n{plain}\n\n" if plain else text)
 
     sys.excepthook = hook
+    if _orphan_of(os.environ.get(RUN)) is False:
+        threading.Thread(target=_end_with_run, daemon=True).start()
     # the log exists even where all went well, since the rule declares it
     Path(log).write_text("", encoding="utf-8")
+
+
+def in_words(error: BaseException) -> str:
+    """Return what a user can act on, in one message; empty for a fault of the program."""
+    if isinstance(error, StudyError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by you"
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return (
+            f"{error.filename or 'a file'} cannot be written or read: {REFUSALS[error.errno]}; "
+            "then the same command goes on from here. Nothing is half-written."
+        )
+    return ""
+
+
+def _end_with_run() -> None:
+    while not _orphan_of(os.environ[RUN]):
+        time.sleep(1)
+    # as by a kill: nothing more is written, and files are replaced whole or not at all
+    os._exit(1)
+
+
+def _orphan_of(run: str | None) -> bool | None:
+    """Tell whether a process is no longer above this one; None where that cannot be known."""
+    if run is None or not Path("/proc/self/stat").exists():
+        return None
+    return int(run) not in _ancestors()
+
+
+def _ancestors() -> Iterator[int]:
+    process = os.getpid()
+    while process > 1:
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return
+        # the second field is a name in brackets, which may hold anything; then state, parent
+        process = int(stat.rpartition(")")[2].split()[1])
+        yield process

@@ -8,11 +8,11 @@ from zlib import error as ZlibError
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from handhold.errors import StudyError
-from handhold.io import replacing
+from handhold.io import remedy, replacing
 
 # No study's voxels leave these bounds; outside them the header is in another unit (metres,
 # micrometres) or the image is not a whole-brain one.
@@ -32,6 +32,8 @@ COMPRESSION = 1
 DENSEST = 1032
 # Some writers pad a file; more than a block behind the last voxel is something else.
 LONGEST_TAIL = 4096
+# An atlas of 100 volumes in steps of 1 mm is smaller; what unpacks to more is not read for nothing.
+LARGEST = 2**31
 # Farthest that the corner of a grid may lie from the origin: no field of view is larger.
 FARTHEST_MM = 400.0
 
@@ -108,7 +110,7 @@ def read_volume(
     StudyError
         Also if the file is truncated or corrupt, holds no finite value, or one value only.
     """
-    image = _load(path, where)
+    image = _load_whole(path, where)
     grid = _grid(image, path, analyze_orientation, where)
     with _reading(path, where):
         values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
@@ -155,7 +157,7 @@ def read_labels(path: str | Path, where: str) -> Volume:
         If the file is missing, no image, truncated, not one volume, or holds fractions, or
         if its orientation is not stated or its axes are not those of MNI space.
     """
-    image = _load(path, where)
+    image = _load_whole(path, where)
     grid = Grid(_atlas_affine(image, path, where), _one_volume(image, path, where))
     with _reading(path, where):
         values = np.asarray(image.dataobj).reshape(grid.shape)
@@ -192,7 +194,7 @@ def read_probabilities(
     """
     # A gzip file can only be read forwards: kept open, with indices in rising order,
     # it is decompressed once instead of once for each volume.
-    image = _load(path, where, keep_file_open=True)
+    image = _load_whole(path, where, keep_file_open=True)
     if len(image.shape) != 4 or max(indices) >= image.shape[3]:
         raise StudyError(
             f"{where}: {path} has the shape {image.shape}, which holds no volume "
@@ -291,6 +293,16 @@ def _unpacked_length(path: Path, most: int) -> int:
     return length
 
 
+def _load_whole(
+    path: str | Path, where: str, **options
+) -> nib.spatialimages.SpatialImage:
+    """Load an image after its checksum: nibabel stops at the last voxel, and it stands behind."""
+    if str(path).endswith(".gz") and Path(path).is_file():
+        with _reading(path, where):
+            _unpacked_length(Path(path), LARGEST)
+    return _load(path, where, **options)
+
+
 def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialImage:
     path = Path(path)
     if not path.is_file():
@@ -330,9 +342,10 @@ def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialI
 def _reading(path: str | Path, where: str):
     try:
         yield
-    except (OSError, EOFError, ValueError, ZlibError) as error:
+    except (OSError, EOFError, ValueError, ZlibError, isal_zlib.error) as error:
+        way_out = remedy(path, "Copy it again from its source.")
         raise StudyError(
-            f"{where}: {path} is truncated or corrupt ({error}). Copy it again from its source."
+            f"{where}: {path} cannot be read: it is truncated or corrupt ({error}). {way_out}"
         ) from error
 
 

@@ -7,8 +7,10 @@ without it.
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,10 @@ from handhold.regions import Cloud
 if TYPE_CHECKING:
     import pandas as pd
 
+# Beside the results: what their jobs wrote (handhold.written).
+RECORD = Path("provenance", "written.txt")
+# The name of a file that `replacing` has not put into its place yet.
+TEMPORARY = re.compile(r"\.\d+-.")
 COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
 # What tables of the field write where there is no value.
 MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN", "None", "null"})
@@ -101,28 +107,32 @@ def read_distances(paths: list[str]) -> "pd.DataFrame | None":
 
 
 def read_results(path: str | Path) -> "pd.DataFrame":
-    """Read a table that handhold wrote, with numbers as numbers and labels as text."""
+    """Read a table that handhold wrote, with numbers as numbers and labels as text.
+
+    Raises
+    ------
+    StudyError
+        If it is damaged, as for the other files that handhold wrote.
+    """
     import pandas as pd
 
     kinds = column_kinds()
     # numbers as such from the start: as text a table of 1,000 people takes gigabytes
     as_text = {name: str for name, kind in kinds.items() if kind["kind"] != "number"}
-    table = pd.read_csv(
-        path, sep="\t", dtype=as_text, keep_default_na=False, na_values=["n/a"]
-    )
-    for name in table:
-        if kinds[name]["kind"] == "number":
-            table[name] = pd.to_numeric(table[name])
-        elif kinds[name]["kind"] == "flag":
-            table[name] = table[name] == "true"
+    with reading(path):
+        table = _read_own(path, dtype=as_text, na_values=["n/a"])
+        for name in table:
+            if kinds[name]["kind"] == "number":
+                table[name] = pd.to_numeric(table[name])
+            elif kinds[name]["kind"] == "flag":
+                table[name] = table[name] == "true"
     return table
 
 
 def read_text(path: str | Path) -> "pd.DataFrame":
     """Read a table that handhold wrote as it stands, every cell as text."""
-    import pandas as pd
-
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    with reading(path):
+        return _read_own(path, dtype=str)
 
 
 def write_results(table: "pd.DataFrame", path: str | Path) -> None:
@@ -179,9 +189,21 @@ def write_arrays(arrays: dict[str, np.ndarray], path: str | Path) -> None:
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Read arrays by name."""
-    with np.load(path, allow_pickle=False) as arrays:
+    """Read arrays by name; raises as `reading`."""
+    with opening_arrays(path) as arrays:
         return {name: arrays[name] for name in arrays}
+
+
+@contextmanager
+def opening_arrays(path: str | Path):
+    """Open a file of arrays, to read some of them by name; raises as `reading`."""
+    # numpy leaves a file open that turns out to be no archive
+    with (
+        reading(path),
+        Path(path).open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        yield arrays
 
 
 def write_cloud(cloud: Cloud, path: str | Path) -> None:
@@ -192,12 +214,57 @@ def write_cloud(cloud: Cloud, path: str | Path) -> None:
 def read_cloud(path: str | Path) -> Cloud:
     """Read a cloud of regions."""
     parts = read_arrays(path)
-    return Cloud(**{**parts, "names": tuple(parts["names"].tolist())})
+    with reading(path):
+        return Cloud(**{**parts, "names": tuple(parts["names"].tolist())})
 
 
 def read_json(path: str | Path) -> dict:
     """Read JSON."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        way_out = remedy(path, "Mend it, or copy it again from its source.")
+        raise StudyError(f"{path} is no JSON ({error}). {way_out}") from error
+
+
+@contextmanager
+def reading(path: str | Path):
+    """Read a file that handhold wrote.
+
+    Raises
+    ------
+    StudyError
+        If it is there and cannot be read: somebody or something has changed it since.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, StudyError):
+        raise
+    # whatever a zip file, a header or a parser makes of bytes that are not theirs
+    except Exception as error:
+        way_out = remedy(path, "Delete it, and the same command makes it again.")
+        raise StudyError(
+            f"{path} is damaged ({error or type(error).__name__}): it is not as it was written. "
+            f"{way_out}"
+        ) from error
+
+
+def remedy(path: str | Path, otherwise: str) -> str:
+    """Say how a damaged file comes back; one of the record is made again by the next run.
+
+    That run looks at the content of a file whose time has changed (`handhold.written`), so the
+    file gets the time of now.
+    """
+    path = Path(path)
+    for folder in path.parents:
+        record = folder / RECORD
+        if record.is_file():
+            line = f"{path.relative_to(folder).as_posix()}\t".encode()
+            with suppress(OSError):
+                if line in record.read_bytes():
+                    os.utime(path)
+                    return "The same command makes it again."
+    return otherwise
 
 
 @contextmanager
@@ -209,6 +276,11 @@ def replacing(path: str | Path):
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        # writing does not say of which file, and the temporary name says little
+        if error.errno and error.filename in {None, str(temporary)}:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -217,6 +289,18 @@ def checksum(path: str | Path, algorithm: str = "sha256") -> str:
     """Return the checksum of a file, SHA-256 where nothing else is asked for."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _read_own(path: str | Path, **options) -> "pd.DataFrame":
+    import pandas as pd
+
+    content = Path(path).read_bytes()
+    tabs, rows = content.count(b"\t"), content.count(b"\n")
+    header = content.partition(b"\n")[0]
+    # pandas would fill a row that was cut short with missing values
+    if not content.endswith(b"\n") or tabs != rows * header.count(b"\t"):
+        raise ValueError("a row is cut short")
+    return pd.read_csv(BytesIO(content), sep="\t", keep_default_na=False, **options)
 
 
 def _meaning(entry: dict) -> dict:

@@ -14,6 +14,8 @@ WIDTH = 24
 EVERY = 5.0
 # Jobs on several cores end together, so that gaps differ by much.
 LONG = 10
+# What Snakemake says when a user stops it, by Ctrl-C or by a signal.
+INTERRUPTED = ("Terminating processes on user request", "Will exit after finishing")
 
 
 def report(done: list[Path], total: int, what: str) -> str:
@@ -65,6 +67,8 @@ class Follower(logging.Handler):
         Takes a line.
     clock : callable
         Returns seconds.
+    ended : callable
+        Takes the number of each job that has ended well.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Follower(logging.Handler):
         steps: Iterable[str],
         write: Callable[[str], object] = sys.stderr.write,
         clock: Callable[[], float] = time.monotonic,
+        ended: Callable[[int], object] = lambda job: None,
     ):
         super().__init__()
         self.waiting = Counter(steps)
@@ -79,7 +84,8 @@ class Follower(logging.Handler):
         self.running: dict[int, tuple[str, float]] = {}
         self.finished: dict[str, list[float]] = {}
         self.failed: list[str] = []
-        self.line, self.clock = write, clock
+        self.interrupted = False
+        self.line, self.clock, self.ended = write, clock, ended
         self.began = self.written = clock()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -92,7 +98,10 @@ class Follower(logging.Handler):
             self.running.pop(said["jobid"], None)
             self.failed += [str(path) for path in said.get("log") or []]
         elif event == "job_finished":
+            self.ended(said["job_id"])
             self._finish(said["job_id"], now)
+        elif str(record.msg).startswith(INTERRUPTED):
+            self.interrupted = True
 
     def _finish(self, job: int, now: float) -> None:
         rule, began = self.running.pop(job, ("", now))
@@ -158,6 +167,14 @@ def part_on_success(took: str, page: Path | None) -> str:
     """Say at the end of a run where its answer is: the page, if the run was asked for it."""
     where = f" The report: {page}" if page else ""
     return f"handhold: done in {took}.{where}\n"
+
+
+def part_on_interrupt(took: str) -> str:
+    """Say at the end of a run that its user stopped how to go on."""
+    return (
+        f"handhold: stopped by you after {took}. Nothing is half-written: the same command goes "
+        "on from here, and what is done is kept.\n"
+    )
 
 
 def part_on_error(took: str, logs: list[str]) -> str:

@@ -7,20 +7,30 @@ from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import is_flagged
 
 from handhold.derivatives import group_names, image_names
-from handhold.errors import StudyError
+from handhold.errors import RUN, StudyError
 from handhold.fmriprep import is_wanted
 from handhold.io import write_results
-from handhold.progress import Follower, part_on_error, part_on_success
+from handhold.progress import (
+    Follower,
+    part_on_error,
+    part_on_interrupt,
+    part_on_success,
+)
 from handhold.provenance import list_steps, software_versions
 from handhold.public import NotFetchedError
 from handhold.resources import memory as ask_memory, minutes
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
+from handhold.written import Written, made_by, tell_changed
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# A job ends with the Snakemake that started it.
+os.environ[RUN] = str(os.getpid())
 
 # `--config offline=true` is text to Snakemake.
 if "offline" in config:
@@ -28,12 +38,19 @@ if "offline" in config:
     known = {"true": True, "false": False}
     config.setdefault("fetch", {})["offline"] = known.get(offline.lower(), offline)
 
+# `--config verify=true` looks at the content of every result, and is no key of a study.
+VERIFY = str(config.pop("verify", False)).lower()
+if VERIFY not in {"true", "false"}:
+    raise WorkflowError(f"--config verify={VERIFY}: it is either true or false.")
+
 # What this command was given, for the commands that bring what it misses.
 GIVEN = []
 if files := workflow.config_settings.configfiles:
     GIVEN += ["--configfile", *map(str, files)]
 if pairs := {
-    k: v for k, v in workflow.config_settings.config.items() if k != "offline"
+    k: v
+    for k, v in workflow.config_settings.config.items()
+    if k not in {"offline", "verify"}
 }:
     GIVEN += ["--config", *(f"{key}={value}" for key, value in pairs.items())]
 FETCH = shlex.join(["snakemake", "fetch", "--cores", "1", *GIVEN])
@@ -72,6 +89,31 @@ if STUDY:
         QUESTIONS |= {"Q3", "Q4"}
     if CONFIG["receptors"]["panel"]:
         QUESTIONS |= {"Q5"}
+
+
+# What the results should be. Looked at by who plans, not by the nested Snakemakes of a cluster.
+WRITTEN = Written(OUT)
+CHANGED = {}
+if STUDY and workflow.is_main_process:
+    CHANGED = WRITTEN.look(verify=VERIFY == "true")
+    running = any(Path(".snakemake", "locks").glob("*"))
+    if WRITTEN.moved and not running and not workflow.output_settings.dryrun:
+        WRITTEN.settle()
+
+
+def plan(build=workflow._build_dag):
+    """Have Snakemake plan anew what is not there as it was written, and what was broken off.
+
+    To name these files as --forcerun does would ask for those too that this run does not need.
+    """
+    workflow.dag_settings.force_incomplete = True
+    workflow.dag.forcefiles |= made_by(CHANGED)
+    build()
+    outputs = (path for job in workflow.dag.needrun_jobs() for path in job.output)
+    sys.stderr.write(tell_changed(CHANGED, outputs))
+
+
+workflow._build_dag = plan
 
 
 def refuse_to_start(wildcards):
@@ -167,7 +209,17 @@ onstart:
         # a target that is no step asks nothing
         steps = list_steps(job for job in jobs if job[1])
         write_results(steps, folder / "steps.tsv")
-    FOLLOWERS.append(Follower(name for name, _, runs in jobs if runs))
+    WRITTEN.settle()
+    WRITTEN.sweep()
+    outputs = {
+        job.jobid: [path for path in job.output if not is_flagged(path, "temp")]
+        for job in workflow.dag.needrun_jobs()
+    }
+    follower = Follower(
+        (name for name, _, runs in jobs if runs),
+        ended=lambda job: WRITTEN.add(outputs.get(job, ())),
+    )
+    FOLLOWERS.append(follower)
     logger.addHandler(FOLLOWERS[0])
 
 
@@ -178,7 +230,11 @@ onsuccess:
 
 
 onerror:
-    sys.stderr.write(part_on_error(FOLLOWERS[0].took, FOLLOWERS[0].failed))
+    follower = FOLLOWERS[0]
+    if follower.interrupted:
+        sys.stderr.write(part_on_interrupt(follower.took))
+    else:
+        sys.stderr.write(part_on_error(follower.took, follower.failed))
 
 
 wildcard_constraints:
