@@ -15,7 +15,13 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from handhold import phantom, scanner, simulate
-from handhold.io import replacing, write_arrays, write_json, write_text
+from handhold.io import (
+    read_arrays,
+    replacing,
+    write_arrays,
+    write_json,
+    write_text,
+)
 from handhold.simulate import Cohort, Template
 
 TASK, SPACE = "handholding", "MNI152NLin2009cAsym"
@@ -338,8 +344,7 @@ def standard_tissues(
 
 def read_template(folder: str | Path) -> Template:
     """Read the template that `write_shared` wrote."""
-    with np.load(Path(folder) / TEMPLATE, allow_pickle=False) as arrays:
-        return Template(**arrays)
+    return Template(**read_arrays(Path(folder) / TEMPLATE))
 
 
 def _sidecars(cohort: Cohort, files: dict[str, str]) -> dict[str, dict]:

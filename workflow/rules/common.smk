@@ -14,6 +14,7 @@ from handhold.io import write_results
 from handhold.progress import Follower, part_on_error, part_on_success
 from handhold.provenance import list_steps, software_versions
 from handhold.public import NotFetchedError
+from handhold.spec import require_readable, results_folder
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
@@ -43,6 +44,7 @@ FMRIPREP = shlex.join(
 # Without a study, WHY says what is missing, and what brings it.
 STUDY = PREPROCESSING = WHY = None
 try:
+    require_readable(workflow.config_settings.configfiles or workflow.configfiles)
     PREPROCESSING = plan_preprocessing(config)
     if PREPROCESSING and PREPROCESSING.waiting:
         WHY = PREPROCESSING.refusal(FMRIPREP)
@@ -59,7 +61,7 @@ except StudyError as error:
 
 # Who follows the run, once it has started.
 FOLLOWERS = []
-OUT = f"results/{config['study']}"
+OUT = results_folder(config)
 if STUDY:
     CONFIG = STUDY.config
     QUESTIONS = {"Q1", "Q2"}

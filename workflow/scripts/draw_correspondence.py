@@ -1,9 +1,8 @@
-import numpy as np
 from snakemake.script import snakemake
 
 from handhold import drawing, figures
 from handhold.errors import speak_plainly
-from handhold.io import read_results
+from handhold.io import read_arrays, read_results
 
 speak_plainly(snakemake.log[0])
 chosen = snakemake.params
@@ -15,11 +14,11 @@ test = tests[
     & (tests["method"] == chosen.method)
     & (tests["contrast"] == chosen.contrast)
 ].iloc[0]
-with np.load(snakemake.input.nulls) as arrays:
-    null_r = {
-        family: arrays[f"{chosen.contrast} {chosen.method} {family}"]
-        for family in chosen.families
-    }
+arrays = read_arrays(snakemake.input.nulls)
+null_r = {
+    family: arrays[f"{chosen.contrast} {chosen.method} {family}"]
+    for family in chosen.families
+}
 
 figure = figures.draw_correspondence(
     *(parcels[name].to_numpy() for name in ("binding", "group", "structure")),
