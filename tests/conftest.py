@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
-# Scripts: how reference numbers were made, and how fast things are.
-collect_ignore = ["reference", "bench"]
+# Scripts: how reference numbers were made, how fast things are, and what bent inputs do.
+collect_ignore = ["reference", "bench", "fuzz"]
 
 
 @pytest.fixture

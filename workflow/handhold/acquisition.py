@@ -83,7 +83,7 @@ def describe_people(path: Path, subjects: Iterable[str]) -> dict[str, str]:
         table = pd.read_csv(
             path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
-    except (OSError, ValueError):  # as `_read`
+    except (OSError, ValueError, RecursionError):  # as `_read`
         return {}
     if "participant_id" not in table:
         return {}
@@ -130,7 +130,7 @@ def _read(path: Path) -> dict:
     """Read a JSON object; nothing where there is none: this is told, not analysed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -27,6 +27,8 @@ ATLAS_COLUMNS = (
     "structure_rule",
     "citation",
 )
+# No region of a brain is larger, and points are 1 mm apart.
+LARGEST_SPHERE_MM = 100
 # Probabilities that were resampled overshoot certainty by a little.
 TOLERANCE = 1.05
 ROI_COLUMNS = (
@@ -426,8 +428,14 @@ def sphere_parts(rows: pd.DataFrame, _: None):
                 [float(part) for part in row["centre"].replace(",", " ").split()]
             )
             radius = float(row["radius"])
-            if centre.shape != (3,) or not radius > 0:
-                raise ValueError("three coordinates and a positive radius are needed")
+            if centre.shape != (3,) or not 0 < radius <= LARGEST_SPHERE_MM:
+                raise ValueError(
+                    f"three coordinates and a radius of up to {LARGEST_SPHERE_MM} mm are needed"
+                )
+            if not (np.abs(centre) <= images.FARTHEST_MM).all():
+                raise ValueError(
+                    f"the centre lies more than {images.FARTHEST_MM:g} mm from the origin"
+                )
         except ValueError as error:
             raise StudyError(
                 f"{row['definition']}/{row['region']}: a sphere needs a centre such as "
@@ -497,12 +505,13 @@ def _locate(path: str, data_root: str | Path) -> Path:
     """Resolve `package:name/inside` to an installed package's data, others from data_root."""
     if not path.startswith("package:"):
         return Path(data_root, path)
-    package, inside = path.removeprefix("package:").split("/", 1)
-    found = importlib.util.find_spec(package)
-    if found is None:
+    package, _, inside = path.removeprefix("package:").partition("/")
+    # of a dotted name, the package above would be run
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
         raise StudyError(
-            f"the atlas file {path} belongs to the package {package}, which is not installed: "
-            "install the lock file, as the README's first command does."
+            f"the atlas file {path} (regions.atlases) belongs to the package {package}, which is "
+            "not installed: install the lock file, as the README's first command does."
         )
     return Path(found.submodule_search_locations[0], inside)
 
@@ -560,11 +569,17 @@ def _structure(atlas: Atlas, codes: NDArray, names: NDArray) -> NDArray:
     other = "cortex" if structure == "subcortex" else "subcortex"
     if not which:
         chosen = np.ones(len(codes), dtype=bool)
-    elif re.fullmatch(r"\d+-\d+", which):
+    elif re.fullmatch(r"[0-9]{1,9}-[0-9]{1,9}", which):
         low, high = map(int, which.split("-"))
         chosen = (codes >= low) & (codes <= high)
     else:
-        chosen = np.array([re.search(which, name) is not None for name in names])
+        try:
+            chosen = np.array([re.search(which, name) is not None for name in names])
+        except re.error as error:
+            raise StudyError(
+                f"atlas {atlas.name}: structure_rule {atlas.structure_rule!r} is no pattern "
+                f"({error}), as in 'cortex=^7Networks_' (regions.atlases)."
+            ) from error
     return np.where(chosen, structure, other)
 
 

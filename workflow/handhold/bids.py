@@ -14,7 +14,7 @@ import pandas as pd
 
 from handhold.errors import StudyError
 from handhold.events import EXCLUDED, drop_incomplete, run_keys, same_label
-from handhold.io import MISSING
+from handhold.io import MISSING, is_file
 from handhold.runs import RUN, name_run
 from handhold.sources import plain_subject
 from handhold.spec import advise
@@ -44,6 +44,8 @@ SAME_TR_S = 1e-3
 LONGEST_TR_S = 30.0
 # Files that a message names one by one.
 SHOWN = 10
+# A folder of a person: nothing that a command would take for an option, nor half a character.
+SUBJECT = re.compile(r"sub-(?!-)[^._\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
@@ -379,7 +381,7 @@ def _walk(
             f"the folder {root} ({key}) holds no folder sub-*. {advice} If it is a DataLad "
             f"subdataset that was not installed: datalad get -n {root}"
         )
-    strange = [name for name in people if not re.fullmatch(r"sub-[^._]+", name)]
+    strange = [name for name in people if not SUBJECT.fullmatch(name)]
     _refuse(
         [f"{root / name} is no name of a subject" for name in strange],
         key,
@@ -962,7 +964,7 @@ def _read_time(path: str) -> tuple[float | None, str | None]:
         content = json.loads(text)
     except FileNotFoundError:
         return math.nan, None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         return None, f"{path} is not JSON ({error})"
     seconds = content.get("RepetitionTime") if isinstance(content, dict) else None
     if seconds is None:
@@ -1043,13 +1045,17 @@ def _refuse(faults: list[str], where: str, advice: str = "") -> None:
 
 
 def _read_text(path: Path, where: str) -> str:
-    if not path.is_file():
+    if not is_file(path):
         raise StudyError(
             f"{where}: the events file {path} does not exist, or is a link to nothing. If it was "
             f"not downloaded: datalad get {path}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise StudyError(
+            f"{where}: the events file {path} cannot be read ({error.strerror}). Allow reading it."
+        ) from error
     except UnicodeDecodeError as error:
         raise StudyError(
             f"{where}: {path} is not UTF-8 text ({error}). Save it again as UTF-8."

@@ -1,17 +1,24 @@
 """BOLD runs at the edge: each file read once, volume by volume, into the voxels of a mask."""
 
-import zlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip
 from numpy.typing import NDArray
 
 from handhold.errors import StudyError
-from handhold.images import Grid, Layout, read_labels, read_layout
+from handhold.images import (
+    LONGEST_TAIL,
+    UNREADABLE,
+    Grid,
+    Layout,
+    read_labels,
+    read_layout,
+)
 from handhold.io import remedy
 from handhold.regions import Weights
 
@@ -114,7 +121,13 @@ def read_bold(
     index = _places(mask)
     keep_numbers = smoothing_mm == 0 and layout.dtype.itemsize <= KEPT_BYTES
     dtype = layout.dtype.newbyteorder("=") if keep_numbers else np.dtype(np.float32)
-    values = np.empty((layout.n_volumes, len(index)), dtype)
+    try:
+        values = np.empty((layout.n_volumes, len(index)), dtype)
+    except MemoryError as error:
+        raise StudyError(
+            f"{where}: {layout.n_volumes} volumes of {len(index)} voxels of {path} do not fit the "
+            "memory of the job. Give it more (mem_mb), or BOLD of a coarser grid."
+        ) from error
     if smoothing_mm > 0:
         smooth = _smoother(mask, layout.grid, smoothing_mm)
         for volume, row in zip(_volumes(path, layout, where), values, strict=True):
@@ -308,7 +321,7 @@ def _places(mask: NDArray) -> NDArray:
 
 def _volumes(path: str | Path, layout: Layout, where: str) -> Iterator[NDArray]:
     """Yield every volume as stored (flat, native byte order) in one buffer, overwritten."""
-    stored = np.empty(int(np.prod(layout.grid.shape)), layout.dtype)
+    stored = np.empty(math.prod(layout.grid.shape), layout.dtype)
     native = stored.view(layout.dtype.newbyteorder("="))
     as_bytes = memoryview(stored.view(np.uint8))
     with _reading(path, where), _stream(path) as file:
@@ -320,15 +333,18 @@ def _volumes(path: str | Path, layout: Layout, where: str) -> Iterator[NDArray]:
                 stored.byteswap(inplace=True)
             yield native
         # a gzip file keeps its checksum at the end, and it is verified on the way there
-        while file.readinto(as_bytes):
-            pass
+        tail = 0
+        while n_bytes := file.readinto(as_bytes):
+            tail += n_bytes
+            if tail > LONGEST_TAIL:
+                raise EOFError(f"more follows its {layout.n_volumes} volumes")
 
 
 @contextmanager
 def _reading(path: str | Path, where: str):
     try:
         yield
-    except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
+    except UNREADABLE as error:
         way_out = remedy(path, "Copy it again from its source, or exclude the run.")
         raise StudyError(
             f"{where}: {path} is truncated or corrupt ({error}). {way_out}"

@@ -166,7 +166,10 @@ def _read(path: Path, where: str) -> pd.DataFrame:
     """Read a confound table as nilearn does (io.read_table takes ten times as long)."""
     try:
         table = pd.read_csv(path, delimiter="\t", encoding="utf-8")
-    except (OSError, ValueError) as error:
+        if not isinstance(table.index, pd.RangeIndex):
+            # pandas would take the first column for names of rows, and shift the others
+            raise ValueError("rows have more cells than the header")
+    except (OSError, ValueError, OverflowError) as error:
         raise StudyError(
             f"{where}: the confound table {path} cannot be read ({error}). Copy it again from "
             "fMRIPrep's derivatives (bids.derivatives)."
@@ -215,6 +218,8 @@ def _require_columns(
             "component out of confounds.strategy, or choose fewer columns of it (confounds.*)."
         )
     names = {*RIGID_BODY, DISPLACEMENT, DVARS}.union(*asked.values())
+    # nilearn takes these by the begin of their names
+    names |= {name for name in table if name.startswith(("non_steady_state", "cosine"))}
     words = [
         name
         for name in sorted(names)
@@ -235,7 +240,10 @@ def _components(path: Path, confounds: dict, where: str) -> list[str]:
     try:
         listed = json.loads(beside.read_text(encoding="utf-8"))
         names = find_compcor(listed, confounds["compcor"], confounds["n_compcor"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        RecursionError,
+    ) as error:
         raise StudyError(
             f"{where}: compcor needs the JSON beside the confound table, which says from which "
             f"mask a component is; {beside} cannot be used ({type(error).__name__}: {error}). "

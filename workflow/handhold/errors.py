@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import threading
 import time
@@ -22,14 +23,34 @@ REFUSALS = {
 }
 # The process of the Snakemake that starts the jobs, in their environment.
 RUN = "HANDHOLD_RUN"
+# Half a page: a cell that was quoted whole may be a book.
+LONGEST_LINE = 4000
+# Control characters, what turns the direction of writing, and halves of pairs.
+UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class StudyError(ValueError):
     """The study as configured cannot be analysed.
 
     The message says what is wrong, where (subject, file, configuration key), how
-    much of it there is, and what to do next; it is shown without a traceback.
+    much of it there is, and what to do next; it is shown without a traceback. It quotes files,
+    in which anything may stand: what a terminal would obey is spelt out, and lines are shortened.
     """
+
+    def __init__(self, message: str = ""):
+        super().__init__("\n".join(_shown(line) for line in message.split("\n")))
+
+
+def _shown(line: str) -> str:
+    """Spell out control characters and halves of pairs; keep begin and end of a long line."""
+    if not line.isprintable():
+        line = UNSHOWN.sub(lambda c: ascii(c[0])[1:-1], line)
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} ... ({len(line) - 2 * half} characters) ... {line[-half:]}"
 
 
 def speak_plainly(log: str) -> None:

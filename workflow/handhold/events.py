@@ -206,7 +206,7 @@ def same_label(label: str) -> str:
     >>> same_label("01"), same_label("10"), same_label("late")
     ('1', '10', 'late')
     """
-    return str(int(label)) if re.fullmatch(r"[0-9]+", label) else label
+    return label.lstrip("0") or "0" if re.fullmatch(r"[0-9]+", label) else label
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from handhold.errors import StudyError
-from handhold.io import remedy, replacing
+from handhold.io import is_file, remedy, replacing
 
 # No study's voxels leave these bounds; outside them the header is in another unit (metres,
 # micrometres) or the image is not a whole-brain one.
@@ -34,8 +34,23 @@ DENSEST = 1032
 LONGEST_TAIL = 4096
 # An atlas of 100 volumes in steps of 1 mm is smaller; what unpacks to more is not read for nothing.
 LARGEST = 2**31
+# Voxels of a volume: the MNI template at half a millimetre has 69 million; as float64 this many
+# take 0.64 GB, of which reading needs three.
+MOST_VOXELS = 80_000_000
+# Bytes of header and extensions before the first voxel, if the file is packed; fMRIPrep's and
+# CIFTI's extensions have less than a tenth of it.
+LONGEST_HEADER = 50_000_000
+# What nibabel is asked to read; by other suffixes it would try other formats.
+SUFFIXES = (".nii", ".hdr", ".img")
+PACKED = (".gz", ".bz2")
 # Farthest that the corner of a grid may lie from the origin: no field of view is larger.
 FARTHEST_MM = 400.0
+
+
+# Of a label image; float32 counts no farther.
+LARGEST_CODE = 2**24
+# What readers of files raise that are cut off or corrupt.
+UNREADABLE = (OSError, EOFError, ZlibError, isal_zlib.error)
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ def read_volume(
     """
     image = _load_whole(path, where)
     grid = _grid(image, path, analyze_orientation, where)
+    _require_room(image, path, where)
     with _reading(path, where):
         values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
     finite = values[np.isfinite(values)]
@@ -159,12 +175,18 @@ def read_labels(path: str | Path, where: str) -> Volume:
     """
     image = _load_whole(path, where)
     grid = Grid(_atlas_affine(image, path, where), _one_volume(image, path, where))
+    _require_room(image, path, where)
     with _reading(path, where):
         values = np.asarray(image.dataobj).reshape(grid.shape)
     if not np.array_equal(values, np.round(values)):
         raise StudyError(
             f"{where}: {path} holds fractions, so that it is no label image. "
             "A probabilistic atlas is declared as kind probabilistic in regions.atlases."
+        )
+    if values.min() < -LARGEST_CODE or values.max() > LARGEST_CODE:
+        raise StudyError(
+            f"{where}: {path} holds values that are no labels: {values.min():g} to "
+            f"{values.max():g}, beyond {LARGEST_CODE}. Give an image of label codes."
         )
     return Volume(values.astype(np.int32), grid)
 
@@ -208,6 +230,7 @@ def read_probabilities(
             "regions.atlases)."
         )
     grid = Grid(_atlas_affine(image, path, where), image.shape[:3])
+    _require_room(image, path, where)
     with _reading(path, where):
         volumes = {
             index: np.asarray(image.dataobj[..., index]) for index in sorted(indices)
@@ -238,6 +261,7 @@ def read_layout(path: str | Path, where: str) -> Layout:
         )
     grid = Grid(_affine(image, path, None, where), shape[:3])
     _require_mni(grid.affine, grid.shape, path, where)
+    _require_room(image, path, where)
     stored = image.dataobj
     unit = SECONDS.get(int(image.header["xyzt_units"]) & 0x38, np.nan)
     step = float(image.header["pixdim"][4]) * unit
@@ -268,12 +292,7 @@ def require_whole(path: str | Path, where: str) -> None:
     expected = stored.offset + math.prod(image.shape) * stored.dtype.itemsize
     path, size = Path(path), Path(path).stat().st_size
     packed = path.suffix == ".gz"
-    if 0 in image.shape or expected > size * (DENSEST if packed else 1) + LONGEST_TAIL:
-        raise StudyError(
-            f"{where}: the image's header says {expected} bytes (shape {image.shape}), and "
-            f"the file has {size}{' compressed' if packed else ''}. It is cut off or no image: "
-            "fetch or copy it again."
-        )
+    _require_room(image, path, where)
     with _reading(path, where):
         found = _unpacked_length(path, expected + LONGEST_TAIL) if packed else size
     if not expected <= found <= expected + LONGEST_TAIL:
@@ -305,21 +324,19 @@ def _load_whole(
 
 def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialImage:
     path = Path(path)
-    if not path.is_file():
-        kind = "is a link to nothing" if path.is_symlink() else "does not exist"
+    if not is_file(path):
+        kind = "is a link to nothing" if _is_link(path) else "does not exist"
         raise StudyError(
             f"{where}: the image {path} {kind}. Mend the path in the table, or fetch the file."
         )
     try:
-        image = nib.load(path, **options)
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        OSError,
-        EOFError,
-        ValueError,
-        ZlibError,
-    ) as error:
+        _require_header(path)
+        # the sizes of a header that nobody meant overflow, and are refused here
+        with np.errstate(all="ignore"):
+            image = nib.load(path, **options)
+            image.get_data_dtype()
+    # a header may hold anything, and nibabel raises what comes of it, whatever that is
+    except Exception as error:
         raise StudyError(
             f"{where}: {path} cannot be read as NIfTI or Analyze ({error}). "
             "Copy it again from its source; an .img needs its .hdr beside it."
@@ -338,11 +355,67 @@ def _load(path: str | Path, where: str, **options) -> nib.spatialimages.SpatialI
     return image
 
 
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
+def _require_header(path: Path) -> None:
+    """Refuse a header that says that more stands before the voxels than does in any image.
+
+    nibabel reads it all, and a packed file of a megabyte can hold a gigabyte of it.
+
+    Raises
+    ------
+    ValueError
+    """
+    with igzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        head = file.read(nib.Nifti2Header.template_dtype.itemsize)
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        for order in "<>":
+            form = kind.template_dtype.newbyteorder(order)
+            if len(head) < form.itemsize:
+                continue
+            fields = np.frombuffer(head[: form.itemsize], form)[0]
+            offset = float(fields["vox_offset"])
+            if fields["sizeof_hdr"] == form.itemsize and not (
+                0 <= offset <= LONGEST_HEADER
+            ):
+                raise ValueError(f"its voxels would begin at byte {offset:g}")
+
+
+def _require_room(image, path: str | Path, where: str) -> None:
+    """Refuse a header that claims more than the file holds, or than a volume of a brain has.
+
+    Nothing has been allocated yet: a header is a few numbers, of which each can be anything.
+    """
+    # of a pair, the file of the voxels
+    stored, path = image.dataobj, Path(image.file_map["image"].filename)
+    n_bytes = stored.offset + math.prod(image.shape) * stored.dtype.itemsize
+    size, packed = path.stat().st_size, path.suffix in PACKED
+    if (
+        min(image.shape) < 1
+        or n_bytes > size * (DENSEST if packed else 1) + LONGEST_TAIL
+    ):
+        raise StudyError(
+            f"{where}: {path} is truncated or corrupt (its header says {n_bytes} bytes, shape "
+            f"{image.shape}, and the file has {size}{' compressed' if packed else ''}). Copy it "
+            "again from its source, or exclude the run or person."
+        )
+    if math.prod(image.shape[:3]) > MOST_VOXELS:
+        raise StudyError(
+            f"{where}: {path} has volumes of the shape {image.shape[:3]}, and at most "
+            f"{MOST_VOXELS} voxels are read. Resample it to an MNI template."
+        )
+
+
 @contextmanager
 def _reading(path: str | Path, where: str):
     try:
         yield
-    except (OSError, EOFError, ValueError, ZlibError, isal_zlib.error) as error:
+    except (*UNREADABLE, ValueError, OverflowError, MemoryError) as error:
         way_out = remedy(path, "Copy it again from its source.")
         raise StudyError(
             f"{where}: {path} cannot be read: it is truncated or corrupt ({error}). {way_out}"

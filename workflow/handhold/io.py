@@ -30,6 +30,12 @@ TEMPORARY = re.compile(r"\.\d+-.")
 COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
 # What tables of the field write where there is no value.
 MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN", "None", "null"})
+# A table of images of the UK Biobank has 20 MB; one that was not meant as a table may have any size.
+LARGEST_TABLE = 200_000_000
+# Columns of its table of people are 30,000; reading takes a millisecond each.
+MOST_COLUMNS = 5000
+# Bytes of a line of so many columns.
+LONGEST_LINE = 1_000_000
 
 
 def read_table(path: str | Path, key: str) -> "pd.DataFrame":
@@ -45,18 +51,20 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
     Raises
     ------
     StudyError
-        If the file is missing, empty, not text in UTF-8, or has a column twice.
+        If the file is missing, empty, not text in UTF-8, or has a column twice; if it is too
+        large for a table, or a cell holds the end of a line.
     """
     import pandas as pd
 
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise StudyError(
             f"the table {path} does not exist ({key}). Paths start from data_root; "
             "give --config data_root=<folder> or mend the key."
         )
     separator = "," if path.suffix.lower() == ".csv" else "\t"
     try:
+        _require_small(path, key, separator)
         lines = pd.read_csv(
             path,
             sep=separator,
@@ -66,11 +74,10 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
             encoding="utf-8-sig",
             skipinitialspace=True,
         )
-    except (
-        UnicodeDecodeError,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-    ) as error:
+    except StudyError:
+        raise
+    # UnicodeDecodeError, and what pandas says of parsing, are kinds of ValueError
+    except (OSError, ValueError) as error:
         raise StudyError(
             f"the table {path} ({key}) cannot be read as "
             f"{'comma' if separator == ',' else 'tab'}-separated UTF-8 text: {error}. "
@@ -83,6 +90,17 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
         raise StudyError(
             f"the table {path} ({key}) is not UTF-8 text: it holds null characters, as UTF-16 "
             "does. Save it again as UTF-8."
+        )
+    # a quote that nobody closed takes the rows that follow into its cell
+    swallowed = lines.apply(
+        lambda column: column.str.contains("[\n\r]", regex=True, na=False)
+    )
+    if separator == "\t" and swallowed.any(axis=None):
+        first = swallowed.any(axis=1).idxmax() + 1
+        raise StudyError(
+            f"the table {path} ({key}) has cells that go over several lines, the first in row "
+            f"{first}: a quotation mark that is not closed is the usual cause, and would take the "
+            "rows below it away. Remove it, or double it."
         )
     # The suffix settles the separator, so that one column of a comma file read by tabs is a fault.
     header = [name.strip() or "without a name" for name in lines.iloc[0]]
@@ -99,6 +117,33 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
     table = lines.iloc[1:].set_axis(header, axis=1).reset_index(drop=True)
     table = table.apply(lambda column: column.str.strip())
     return table.mask(table.isin(MISSING))
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; a path that no system can have names none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _require_small(path: Path, key: str, separator: str) -> None:
+    """Refuse what is no table by its size alone, before it takes memory and minutes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(LONGEST_LINE)
+    line = (head.strip().splitlines() or [b""])[0]
+    n_columns = line.count(separator.encode()) + 1
+    if (
+        size > LARGEST_TABLE
+        or n_columns > MOST_COLUMNS
+        or len(line) > LONGEST_LINE // 2
+    ):
+        raise StudyError(
+            f"the table {path} ({key}) has {size} bytes and {n_columns} columns or more in its "
+            f"first line; at most {LARGEST_TABLE} and {MOST_COLUMNS} are read. Give a table of the "
+            "columns that the study uses."
+        )
 
 
 def read_distances(paths: list[str]) -> "pd.DataFrame | None":
@@ -219,12 +264,15 @@ def read_cloud(path: str | Path) -> Cloud:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read JSON."""
+    """Read a JSON object, which handhold or another program wrote."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+    except (ValueError, RecursionError) as error:
         way_out = remedy(path, "Mend it, or copy it again from its source.")
         raise StudyError(f"{path} is no JSON ({error}). {way_out}") from error
+    return content
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote_plus, urlsplit
 from handhold.bids import choose_files, is_analysed
 from handhold.errors import StudyError
 from handhold.fetch import Item, address_faults, download, locked, writing
-from handhold.io import read_json, write_json
+from handhold.io import read_json, reading, write_json
 from handhold.transfer import (
     Manner,
     Progress,
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 # A page lists a thousand keys of up to a kilobyte.
 LARGEST_PAGE = 10_000_000
 LARGEST_DESCRIPTION = 1_000_000
+# Of the size of a file in bytes: an exabyte.
+MOST_DIGITS = 18
 # What a dataset says of itself and of its people, beside the folders of the people.
 PARTS = ("sub-", "phenotype/")
 LISTING = Path(".fetched", "listing.json")
@@ -109,6 +111,12 @@ class Tree:
         if not path.is_file():
             return None
         listing = read_json(path)
+        with reading(path):
+            told = ("address", "what", "version", "licence", "citation")
+            _ = (
+                [listing[key] for key in told],
+                [Entry(*row) for row in listing["files"]],
+            )
         if listing["address"] != self.address:
             raise StudyError(
                 f"{self.folder} holds what was fetched from {listing['address']}, and the study "
@@ -289,7 +297,7 @@ def _contents(page: "Element", address: str) -> Iterator[tuple[str, int, str]]:
     encoded = page.findtext("EncodingType") == "url"
     for item in page.iter("Contents"):
         key, length = item.findtext("Key") or "", item.findtext("Size") or ""
-        if not length.isdecimal():
+        if not (length.isdecimal() and len(length) <= MOST_DIGITS):
             raise StudyError(
                 f"{address}: the listing gives {key!r} the size {length!r}."
             )
@@ -427,7 +435,7 @@ def _length(path: Path) -> int | None:
 def _read_description(body: bytes, where: str) -> dict:
     try:
         told = json.loads(body.decode("utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(
             f"{where} is no JSON ({error}): the dataset cannot be known."
         ) from error

@@ -25,7 +25,7 @@ from handhold.fetch import (
     place,
     writing,
 )
-from handhold.io import read_table
+from handhold.io import is_file, read_table
 from handhold.openneuro import Tree, fetch_tree
 from handhold.transfer import (
     Manner,
@@ -65,9 +65,7 @@ class Plan:
 
     def missing(self) -> list[str]:
         """List what is not here yet."""
-        absent = [
-            str(wanted.path) for wanted in self.files if not wanted.path.is_file()
-        ]
+        absent = [str(wanted.path) for wanted in self.files if not is_file(wanted.path)]
         return absent + [path for tree in self.trees for path in tree.missing()]
 
     def require_fetched(self) -> None:
@@ -184,7 +182,7 @@ def _unlike(taken: Plan) -> list[str]:
         "registered one fetched, or give your file a row of its own (receptors.table, "
         "regions.atlases)."
         for wanted in taken.files
-        if wanted.path.is_file() and (fault := difference(wanted.path, wanted.item))
+        if is_file(wanted.path) and (fault := difference(wanted.path, wanted.item))
     ]
 
 
@@ -216,7 +214,7 @@ def _file_wants(
     taken: Plan, cache: Path, manner: Manner
 ) -> list[tuple[str, Callable[[], None]]]:
     """Return the files of registries that are missing: address, and what fetches each."""
-    absent = [wanted for wanted in taken.files if not wanted.path.is_file()]
+    absent = [wanted for wanted in taken.files if not is_file(wanted.path)]
     total = sum(wanted.item.n_bytes or 0 for wanted in absent)
     if absent:
         with writing(cache):

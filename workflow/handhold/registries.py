@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from handhold.errors import StudyError
-from handhold.io import checksum
+from handhold.io import checksum, is_file
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "registries.yaml"
 # Cells that a message lists one by one.
@@ -74,7 +74,7 @@ def require_registered(path: str | Path, registered: str, where: str) -> None:
     StudyError
         If the checksum differs, or is of another kind.
     """
-    if not registered or not Path(path).is_file():
+    if not registered or not is_file(Path(path)):
         return
     algorithm, _, wanted = registered.partition(":")
     if algorithm not in CHECKSUMS:

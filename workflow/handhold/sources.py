@@ -173,9 +173,13 @@ def _named_places(maps: dict, key: str) -> list[str]:
 
 
 def _places(template: str) -> list[str]:
-    return [
-        name for _, name, _, _ in string.Formatter().parse(template) if name is not None
+    places = [
+        part for part in string.Formatter().parse(template) if part[1] is not None
     ]
+    odd = [name for _, name, form, turned in places if form or turned or not name]
+    if odd:
+        raise ValueError(f"the place {{{odd[0]}...}} is more than the name of a column")
+    return [name for _, name, _, _ in places]
 
 
 def _tidy(table: pd.DataFrame, maps: dict) -> pd.DataFrame:
@@ -210,7 +214,12 @@ def _image_of_pair(path: Path) -> str:
 def _fill_template(table: pd.DataFrame, template: str) -> pd.Series:
     needed = list(dict.fromkeys(_places(template)))
     complete = table[needed].notna().all(axis=1)
-    filled = [template.format(**row) for row in table[needed].to_dict("records")]
+    # put in by name alone: str.format would look up attributes and items, and pad
+    parts = [(text, name) for text, name, _, _ in string.Formatter().parse(template)]
+    filled = [
+        "".join(text + ("" if name is None else str(row[name])) for text, name in parts)
+        for row in table[needed].to_dict("records")
+    ]
     return pd.Series(filled, index=table.index, dtype=object).where(complete)
 
 
@@ -233,9 +242,9 @@ def _exclusions(table: pd.DataFrame, rows: pd.DataFrame, maps: dict) -> pd.DataF
         subjects = rows.loc[marked, "subject"]
         by_subject = text[marked].set_axis(subjects).groupby(level=0).first()
         of_row = rows["subject"].map(by_subject)
-        reasons[of_row.notna()] = (
-            of_row[of_row.notna()] + f" (column {maps['exclude_column']})"
-        )
+        reasons[of_row.notna()] = [
+            f"{reason} (column {maps['exclude_column']})" for reason in of_row.dropna()
+        ]
     named = rows["subject"].fillna("n/a")
     marked = pd.DataFrame({"subject": named, "reason": reasons}).dropna()
     counted = (
@@ -337,6 +346,9 @@ def _cells(rows: pd.DataFrame) -> dict[str, set[tuple]]:
 
 
 def _complete(path: Path) -> bool:
-    if path.suffix == ".img":
-        return path.is_file() and path.with_suffix(".hdr").is_file()
-    return path.is_file()
+    try:
+        if path.suffix == ".img":
+            return path.is_file() and path.with_suffix(".hdr").is_file()
+        return path.is_file()
+    except OSError:  # a name that no file system takes
+        return False

@@ -1,7 +1,10 @@
 """The configuration: its schema, its defaults, and errors that name the nearest key."""
 
 import difflib
+import re
 import zlib
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,16 @@ NEEDED = {"simulated": (), "bids": ("bids", "events"), "maps": ("maps", "unit")}
 # Fewer surrogates over voxels than any other null may have give a p that says little.
 FEWEST_NULLS = 999
 
+# No study needs a configuration of more: keys, values and items, each as often as it is named.
+MOST_VALUES = 20_000
+DEEPEST = 30
+# Longest text that a message quotes.
+SHOWN = 80
+# The key that has Snakemake run Python that stands in a configuration (yte).
+RUNS_CODE = "__use_yte__"
+# Numbers beyond float are no choice.
+HUGE = 2**1000
+
 _DRAFT = jsonschema.Draft202012Validator
 # YAML has .nan and .inf, and nan lies outside no bound; no key of ours may be either.
 _VALIDATOR = jsonschema.validators.extend(
@@ -32,14 +45,15 @@ _VALIDATOR = jsonschema.validators.extend(
     type_checker=_DRAFT.TYPE_CHECKER.redefine(
         "number",
         lambda checker, value: (
-            _DRAFT.TYPE_CHECKER.is_type(value, "number") and np.isfinite(value)
+            _DRAFT.TYPE_CHECKER.is_type(value, "number") and -HUGE < value < HUGE
         ),
     ),
 )
 
 
+@cache
 def schema() -> dict:
-    """Return the JSON schema of the configuration."""
+    """Return the JSON schema of the configuration, which nobody changes."""
     # libyaml, where it is there, takes a tenth of the time that Python's parser does
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=loader)
@@ -66,7 +80,7 @@ def resolve(config: dict) -> dict:
         key, a value out of its range, sections that do not go together.
     """
     rules = schema()
-    faults = [
+    faults = _oddities(config) or [
         _word(error)
         for error in sorted(
             _VALIDATOR(rules).iter_errors(config),
@@ -88,6 +102,84 @@ def resolve(config: dict) -> dict:
         for name, value in config.items()
         if name not in IDLE[config["source"]]
     }
+
+
+def require_readable(paths: Iterable[str | Path]) -> None:
+    """Refuse configuration files that say a thing twice, or that YAML reads in a way of its own.
+
+    Of a key that is there twice YAML takes the second without a word.
+
+    Raises
+    ------
+    StudyError
+        With file and line: if a file is no UTF-8 text or no YAML, has a key twice or a tag, or
+        says that Python in it is to be run.
+    """
+    for path in paths:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            tree = yaml.compose(text, Loader=loader)
+            faults = list(_node_faults(tree))
+            if not faults:
+                yaml.load(text, Loader=loader)
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:300] or "it is nested too deeply"
+            raise StudyError(
+                f"the configuration file {path} cannot be read as YAML in UTF-8: {reason}. Blanks, "
+                "not tabs, indent YAML; quote texts that hold a colon."
+            ) from error
+        if faults:
+            listed = "\n".join(f"  - {fault}" for fault in faults[:SHOWN])
+            raise StudyError(
+                f"the configuration file {path} has {len(faults)} "
+                f"{'fault' if len(faults) == 1 else 'faults'}:\n{listed}\nMend the file."
+            )
+
+
+def _node_faults(tree: yaml.Node | None) -> Iterable[str]:
+    """Yield what no loader complains of, each node looked at once."""
+    if not isinstance(tree, yaml.MappingNode):
+        yield "it holds no keys"
+    waiting, seen = [tree], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        line = node.start_mark.line + 1
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith(
+            ("binary", "set", "omap", "pairs", ":value")
+        ):
+            yield f"line {line}: the tag {node.tag[:SHOWN]} is not plain YAML"
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+            names = [
+                key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)
+            ]
+            yield from (
+                f"line {line}: the key {name[:SHOWN]} is given {names.count(name)} times"
+                for name in dict.fromkeys(names)
+                if names.count(name) > 1
+            )
+            if RUNS_CODE in names:
+                yield f"line {line}: {RUNS_CODE} would run Python that stands in the file"
+            if len(names) < len(node.value):
+                yield f"line {line}: a key is no text"
+
+
+def results_folder(config: dict) -> str:
+    """Return where results go, also of a configuration that was refused (and is to be fetched).
+
+    Examples
+    --------
+    >>> results_folder({"study": "coan2006"}), results_folder({"study": "../../etc"})
+    ('results/coan2006', 'results/unnamed')
+    """
+    named, rules = config.get("study"), schema()["properties"]["study"]
+    return f"results/{named if _VALIDATOR(rules).is_valid(named) else 'unnamed'}"
 
 
 def random_stream(seed: int, purpose: str) -> np.random.Generator:
@@ -134,6 +226,50 @@ def document() -> str:
             "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _oddities(config: Any) -> list[str]:
+    """List what YAML can hold and no key takes: too much, too deep, or text that is none."""
+    faults: list[str] = []
+    waiting, seen = [("", config, 0)], 0
+    while waiting and len(faults) < SHOWN:
+        where, value, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:
+            return [f"it has more than {MOST_VALUES} values, counted as often as named"]
+        if depth > DEEPEST:
+            return [f"{where[:SHOWN]}: nested more than {DEEPEST} levels deep"]
+        if isinstance(value, str) and not _is_text(value):
+            faults.append(
+                f"{where[:SHOWN]} holds a character that no text has ({_quote(value)})"
+            )
+        elif isinstance(value, dict):
+            for name, below in value.items():
+                inside = f"{where}.{name}" if where else str(name)
+                if not isinstance(name, str | int) or isinstance(name, bool):
+                    faults.append(
+                        f"{inside[:SHOWN]}: the key {_quote(name)} is no text; quote it"
+                    )
+                waiting += [(inside, name, depth), (inside, below, depth + 1)]
+        elif isinstance(value, list):
+            waiting += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]
+        elif isinstance(value, int) and not -HUGE < value < HUGE:
+            faults.append(f"{where[:SHOWN]} is a number beyond all that is counted")
+    return faults
+
+
+def _is_text(value: str) -> bool:
+    """Tell text that every file can hold: no control characters, no half of a pair."""
+    return not any(
+        (c < " " and c not in "\t\n\r") or c == "\x7f" or "\ud800" <= c <= "\udfff"
+        for c in value
+    )
+
+
+def _quote(value: object) -> str:
+    """Quote a value, shortened: messages show it, and it may be a book."""
+    text = ascii(value) if isinstance(value, str) else repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 def _fill(value: Any, rules: dict) -> Any:
@@ -404,7 +540,12 @@ def _word(error: jsonschema.ValidationError) -> str:
     where = error.json_path.removeprefix("$").removeprefix(".")
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
-        strangers = [name for name in error.instance if name not in known]
+        patterns = error.schema.get("patternProperties", {})
+        strangers = [
+            name
+            for name in error.instance
+            if name not in known and not any(re.search(p, str(name)) for p in patterns)
+        ]
         return "; ".join(_stranger(where, name, known) for name in strangers)
     if error.validator == "required":
         # jsonschema raises one error per missing key, and names it in the message only
@@ -419,14 +560,16 @@ def _word(error: jsonschema.ValidationError) -> str:
             "(for images that already hold the contrast), not a mixture"
         )
     meaning = error.schema.get("description", "")
-    return f"{where or 'the file'}: {error.message}" + (
-        f" ({meaning})" if meaning else ""
-    )
+    whole = repr(error.instance)
+    message = error.message
+    if len(whole) > SHOWN:
+        message = message.replace(whole, _quote(error.instance))
+    return f"{where or 'the file'}: {message}" + (f" ({meaning})" if meaning else "")
 
 
 def _stranger(where: str, name: Any, known: list[str]) -> str:
     path = f"{where}.{name}" if where else str(name)
-    return f"{path} is not a key; {advise(str(name), known)}"
+    return f"{path[:SHOWN]} is not a key; {advise(str(name)[:SHOWN], known)}"
 
 
 def advise(name: str, known: list[str]) -> str:

@@ -23,7 +23,7 @@ from handhold import (
     spec,
 )
 from handhold.errors import StudyError
-from handhold.io import COLUMNS, read_table
+from handhold.io import COLUMNS, is_file, read_table
 from handhold.joint import MOST_MAPS
 from handhold.registries import require_valid
 from handhold.runs import name_run
@@ -307,7 +307,7 @@ def open_study(config: dict) -> Study:
         If the configuration or a table has a fault, or a file does not exist.
     """
     resolved = spec.resolve(config)
-    folder = f"results/{resolved['study']}"
+    folder = spec.results_folder(resolved)
     taken = public.plan(resolved)
     taken.require_fetched()
     source = _SOURCES[resolved["source"]](resolved, folder)
@@ -583,7 +583,7 @@ def _atlases(config: dict) -> tuple[list[str], list[dict[str, str]]]:
         f"{file} (atlas {name}, from: {known[name].source})"
         for name in names
         for file in atlases.image_files(known, [name])
-        if not file.is_file()
+        if not is_file(file)
     ]
     if missing:
         listed = "\n".join(f"  - {file}" for file in missing)
@@ -669,7 +669,7 @@ def _require_maps(receptors: pd.DataFrame) -> None:
     missing = [
         f"  - {row.path} ({row.receptor}; {row.citation}). {row.note}".rstrip(". ")
         for row in receptors.itertuples()
-        if not Path(row.path).is_file()
+        if not is_file(Path(row.path))
     ]
     if missing:
         listed = "\n".join(missing)

@@ -246,7 +246,7 @@ def read(remote: Remote, manner: Manner, limit: int, **query: str) -> bytes:
         with _open(session, remote, manner, {}, query) as response:
             body = b"".join(_chunks(response, manner, limit))
         declared = response.headers.get("Content-Length")
-        if declared is not None and len(body) != int(declared):
+        if declared is not None and str(len(body)) != declared.strip():
             raise Passing(f"the answer broke off after {len(body)} of {declared} bytes")
         return body
 
@@ -545,7 +545,7 @@ def _start(
 
 def _total(response: "requests.Response") -> int | None:
     declared = response.headers.get("Content-Length", "")
-    return int(declared) if declared.isdecimal() else None
+    return int(declared) if declared.isdecimal() and len(declared) < 19 else None
 
 
 def _require_size(
@@ -575,7 +575,7 @@ def _seconds(header: str | None) -> float:
         return float(header)
     try:
         then = email.utils.parsedate_to_datetime(header).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return max(0.0, then - time.time())
 
@@ -615,7 +615,9 @@ def _known(part: Path, remote: Remote) -> dict | None:
     """Return what is known of the bytes of an earlier try, if they can be gone on from."""
     try:
         note = json.loads(_note(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(note, dict):
         return None
     length = part.is_file() and not part.is_symlink() and _length(part)
     fits = note.get("url") == remote.url and note.get("validator") and length

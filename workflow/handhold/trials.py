@@ -49,7 +49,11 @@ def measure_runs(runs: pd.DataFrame, choices: dict) -> pd.DataFrame:
             )
         start = read_json(row["sidecar"]).get("StartTime")
         moment = choices["slice_time_ref"] * tr
-        if start is not None and abs(start - moment) > SAME_MOMENT * tr:
+        if start is not None and not isinstance(start, int | float):
+            faults.append(
+                f"{run_name(row)}: {row['sidecar']} gives StartTime {start!r}, which is no number"
+            )
+        elif start is not None and not abs(start - moment) <= SAME_MOMENT * tr:
             faults.append(
                 f"{run_name(row)}: {row['sidecar']} refers volumes to {start:g} s after their "
                 f"begin (StartTime), glm.slice_time_ref to {moment:g} s; "

@@ -22,6 +22,7 @@ from handhold.progress import (
 from handhold.provenance import list_steps, software_versions
 from handhold.public import NotFetchedError
 from handhold.resources import memory as ask_memory, minutes
+from handhold.spec import require_readable, results_folder
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
 from handhold.written import Written, made_by, tell_changed
 
@@ -62,6 +63,7 @@ FMRIPREP = shlex.join(
 # Without a study, WHY says what is missing, and what brings it.
 STUDY = PREPROCESSING = WHY = None
 try:
+    require_readable(workflow.config_settings.configfiles or workflow.configfiles)
     PREPROCESSING = plan_preprocessing(config)
     if PREPROCESSING and PREPROCESSING.waiting:
         WHY = PREPROCESSING.refusal(FMRIPREP)
@@ -81,7 +83,7 @@ memory = partial(ask_memory, people=len(STUDY.labels) if STUDY else 0)
 
 # Who follows the run, once it has started.
 FOLLOWERS = []
-OUT = f"results/{config['study']}"
+OUT = results_folder(config)
 if STUDY:
     CONFIG = STUDY.config
     QUESTIONS = {"Q1", "Q2"}

@@ -7,9 +7,9 @@ rule fetch_files:
         code=code_of("fetch_files"),
     # Gone at once, so that it looks whenever it is asked for.
     output:
-        temp(f"results/{config['study']}/fetched.txt"),
+        temp(f"{OUT}/fetched.txt"),
     log:
-        f"results/{config['study']}/logs/fetch.txt",
+        f"{OUT}/logs/fetch.txt",
     localrule: True
     params:
         config=config,
