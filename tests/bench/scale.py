@@ -1,8 +1,8 @@
 """How a study grows with its people: time, memory and size at 20, 200 and 1,000.
 
 `python tests/bench/scale.py [--source maps bids] [--people 20 200 1000] [--folder FOLDER]
-[--plan] [--cores N] [--scheduler NAME] [--imports]` writes simulated studies (kept in FOLDER and not written
-again), has Snakemake plan and run each, and prints what grew:
+[--plan] [--cores N] [--scheduler NAME] [--imports]` writes simulated studies (kept in FOLDER
+and not written again), has Snakemake plan and run each, and prints what grew:
 
 - seconds to open the study (`open_study`), which every Snakemake does, those that an executor
   starts on the nodes of a cluster too; to plan it (`snakemake -n --quiet`, the whole process);
