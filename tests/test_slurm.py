@@ -23,6 +23,12 @@ OPTIONS = [
     *("--slurm-status-command", "squeue", "--slurm-no-account"),
     *("--slurm-init-seconds-before-status-checks", "2", "--local-cores", "2"),
 ]
+# Few of the jobs that take longest: how they are run is the same.
+QUICK = {
+    **SMALL,
+    "receptors": {"target": "MOR_modelled"},
+    "nulls": {"n": 999, "n_voxel": 0, "families": ["moran"]},
+}
 # What a run says of itself, which differs from run to run.
 OWN = re.compile(r"logs/|provenance/(command|steps|written)\b")
 
@@ -42,7 +48,7 @@ def slurm(tmp_path_factory):
 def small(tmp_path_factory):
     """The small study as it is on this machine."""
     made = Checkout(tmp_path_factory.mktemp("local"))
-    made.run(SMALL)
+    made.run(QUICK)
     return contents(made.results())
 
 
@@ -110,8 +116,8 @@ def submitted(said, what):
 def test_a_cancelled_job_and_one_without_memory_are_tried_again(tmp_path, slurm, small):
     checkout = Checkout(tmp_path / "study")
     # 200 MB do not hold the two Snakemakes that start a job on a node, let alone the job
-    short = "test_correspondence:mem_mb='200 if attempt == 1 else 1500'"
-    run = Run(checkout, SMALL, "--set-resources", short)
+    short = "test_correspondence:mem_mb=200*attempt**3"
+    run = Run(checkout, QUICK, "--set-resources", short)
     cancelled = run.running(slurm, "fit_subject")
     subprocess.run(["scancel", cancelled["id"]], check=True)
     run.end()
@@ -135,7 +141,7 @@ def test_a_cancelled_job_and_one_without_memory_are_tried_again(tmp_path, slurm,
 
 def test_a_lost_node_and_a_restarted_controller_change_nothing(tmp_path, slurm, small):
     checkout = Checkout(tmp_path / "study")
-    run = Run(checkout, SMALL)
+    run = Run(checkout, QUICK)
     on_it = run.running(slurm, "fit_subject", node="n2")
     slurm.kill_node("n2")
     slurm.until(

@@ -1,8 +1,8 @@
 """How a study grows with its people: time, memory and size at 20, 200 and 1,000.
 
 `python tests/bench/scale.py [--source maps bids] [--people 20 200 1000] [--folder FOLDER]
-[--plan] [--cores N] [--imports]` writes simulated studies (kept in FOLDER and not written
-again), has Snakemake plan and run each, and prints what grew:
+[--plan] [--cores N] [--scheduler NAME] [--imports]` writes simulated studies (kept in FOLDER
+and not written again), has Snakemake plan and run each, and prints what grew:
 
 - seconds to open the study (`open_study`), which every Snakemake does, those that an executor
   starts on the nodes of a cluster too; to plan it (`snakemake -n --quiet`, the whole process);
@@ -189,8 +189,8 @@ def run(line: list[str], probes: Path | None = None) -> dict:
     return {"wall": wall, "cpu": cpu, "printed": done.stdout + done.stderr}
 
 
-def open_seconds(folder: Path, config: dict) -> dict:
-    """Return the CPU seconds of `open_study`, without those of the imports, and the rest."""
+def open_seconds(folder: Path, config: dict) -> float:
+    """Return the CPU seconds of `open_study`, without those of the imports."""
     code = (
         "import sys, time, yaml\nfrom handhold.study import open_study\n"
         "config = yaml.safe_load(open(sys.argv[1]))\nstart = time.process_time()\n"
@@ -234,18 +234,20 @@ def sizes(results: Path) -> dict[str, tuple[float, int]]:
     return {name: (size / 1e6, n) for name, (size, n) in sorted(found.items())}
 
 
-def measure(folder: Path, source: str, n_people: int, plan: bool, cores: int) -> dict:
+def measure(
+    folder: Path, source: str, n_people: int, plan: bool, options: list[str]
+) -> dict:
     """Measure one study: opened, planned, and run unless `plan`."""
     config = write_study(folder, source, n_people)
-    line = command(folder, config)
+    line = [*command(folder, config), *options]
     found = {"source": source, "people": n_people}
     found["open_cpu_s"] = open_seconds(folder, config)
-    planned = run([*line, "--cores", str(cores), "--dry-run", "--quiet"])
+    planned = run([*line, "--dry-run", "--quiet"])
     found |= {"plan_wall_s": planned["wall"], "plan_cpu_s": planned["cpu"]}
     if plan:
         return found
     with tempfile.TemporaryDirectory() as probes:
-        whole = run([*line, "--cores", str(cores)], Path(probes))
+        whole = run(line, Path(probes))
         found["rules"] = rules_of(Path(probes))
     found |= {"wall_s": whole["wall"], "cpu_s": whole["cpu"]}
     found["jobs"] = sum(
@@ -288,7 +290,7 @@ def show(found: list[dict]) -> None:
 
 def imports() -> None:
     """Print the CPU seconds and libraries of what stands at the top of each rule's script."""
-    print("rule\tCPU s\tloads\tloads only where needed")
+    print("rule\tCPU s\tloads")
     for script in sorted((ROOT / "workflow" / "scripts").glob("*.py")):
         nodes = ast.parse(script.read_text()).body
         tops = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -307,6 +309,7 @@ if __name__ == "__main__":
     parser.add_argument("--people", nargs="+", type=int, default=[20, 200, 1000])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--scheduler", default="ilp")
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--imports", action="store_true")
     args = parser.parse_args()
@@ -315,10 +318,11 @@ if __name__ == "__main__":
         raise SystemExit
     folder = (args.folder or Path(tempfile.mkdtemp())).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    options = ["--cores", str(args.cores), "--scheduler", args.scheduler]
     found = []
     for source in args.source:
         for n_people in args.people:
-            found.append(measure(folder, source, n_people, args.plan, args.cores))
+            found.append(measure(folder, source, n_people, args.plan, options))
             print(f"{source} {n_people}: done", file=sys.stderr, flush=True)
             name = f"{source}{n_people}_{'plan' if args.plan else 'run'}.json"
             (folder / name).write_text(json.dumps(found[-1], indent=1))

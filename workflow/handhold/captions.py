@@ -19,6 +19,20 @@ LOWERED = "Values above 0: {act} lowered the response"
 HELPED = "relief above 0: {act} helped"
 # People on a sheet of outlines: a page of print.
 PER_SHEET = 40
+# Sheets on the page, which those of 1,000 people would make of 10 MB; all are in figures/.
+SHEETS_SHOWN = 3
+# People whose marks in a figure have names; of more, marks are one picture.
+MOST_NAMED = 200
+# Figures with marks of people, and the tables that have each of them.
+OF_PEOPLE = {
+    "attenuation": "attenuation/rois.tsv",
+    "tracking": "attenuation/rois.tsv and relief.tsv",
+    "coupling": "coupling.tsv and relief.tsv",
+    "cells": "manifest.tsv",
+    "coverage": "regions/rois.tsv",
+    "tsnr": "regions/rois.tsv",
+    "runs": "qc/review.tsv",
+}
 # What a calibration plants, by question.
 WHAT = {
     "Q1": "d_z",
@@ -94,6 +108,12 @@ def describe_figures(
     if "tests/specificity" in results:
         panel = _drawn(results["tests/specificity"], contrast=contrast)
         described["specificity"] = describe_panel(panel)
+    if len(people) > MOST_NAMED:
+        for name in OF_PEOPLE.keys() & described.keys():
+            alt, caption = described[name]
+            caption += f" Of more than {MOST_NAMED} people the marks carry no names: "
+            caption += f"{OF_PEOPLE[name]} has everyone."
+            described[name] = Description(alt, caption)
     return {
         name: Description(*(at_level(text, level) for text in each))
         for name, each in described.items()
@@ -357,23 +377,39 @@ def describe_registration(table: pd.DataFrame) -> dict[str, Description]:
     covered = sorted(table["template_covered"].astype(float))
     ends = [tables.display(share, "share") for share in (covered[0], covered[-1])]
     found = " to ".join(dict.fromkeys(ends))
+    names = name_sheets(len(table))
+    order = beyond = ""
+    if len(names) > 1:
+        order = ", from those least like the template (lowest Dice) on"
+    if len(names) > SHEETS_SHOWN:
+        beyond = (
+            f" The page shows {SHEETS_SHOWN} of {len(names)} sheets; all are in figures/, up to "
+            f"{names[-1]}, and everyone is in qc/registration.tsv."
+        )
     return {
         name: Description(
             f"Outlines of {len(rows)} people's images on the MNI template in three planes. Of the "
             f"template's brain they cover {found} over all {len(table)} people.",
-            f"Registration check, {len(rows)} of {len(table)} people. Outline: what all images of "
+            f"Registration check, {len(rows)} of {len(table)} people{order}. Outline: what all "
+            "images of "
             "a person measured, on the MNI152 template (ICBM 2009a) in the planes x = 2, y = 10 "
             "and z = 0 mm, left is left. It should run along the brain; images that were not "
             "masked reach beyond it, up to the edge of the field of view. Beside the name: share "
-            "of the template's brain that is covered.",
+            f"of the template's brain that is covered.{beyond}",
         )
         for name, rows in registration_sheets(table).items()
     }
 
 
 def registration_sheets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Deal the people of qc/registration.tsv to the sheets that are drawn, by name."""
+    """Deal the people of qc/registration.tsv to the sheets that are drawn, by name.
+
+    On several sheets, those come first whose images are least like the template.
+    """
     names = name_sheets(len(table))
+    if len(names) > 1:
+        dice = pd.to_numeric(table["dice_template"], errors="coerce")
+        table = table.loc[dice.sort_values(kind="stable", na_position="first").index]
     return {
         name: table.iloc[i * PER_SHEET : (i + 1) * PER_SHEET]
         for i, name in enumerate(names)

@@ -18,8 +18,10 @@ import pandas as pd
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from handhold.captions import MOST_NAMED
 from handhold.io import replacing, write_text
 from handhold.svg import Mark, identify
 
@@ -30,6 +32,8 @@ MM = 1 / 25.4
 WIDTH = 180 * MM  # two columns of a journal page
 HALF = 90 * MM
 PNG_DPI = 200
+# Marks of an artist, from which on a picture of them is smaller than they are.
+MOST_MARKS = 1000
 
 INK, GREY, LIGHT = "#1a1a1a", "#595959", "#c8c8c8"
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -88,9 +92,17 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def name_marks(artist: Artist, marks: Iterable[Mark]) -> None:
-    """Say whom or what each mark of an artist stands for, in the order of drawing."""
-    # Matplotlib has no place for it; `save` looks here.
-    artist.marks = tuple(marks)
+    """Say whom or what each mark of an artist stands for, in the order of drawing.
+
+    Of more people than `MOST_NAMED` the marks become one picture without names: a page that
+    named each would grow by them, and nobody could tell them apart.
+    """
+    marks = tuple(marks)
+    if len({mark.subject for mark in marks} - {""}) > MOST_NAMED:
+        artist.set_rasterized(True)
+    else:
+        # Matplotlib has no place for it; `save` looks here.
+        artist.marks = marks
 
 
 def save(figure: Figure, stem: str | Path) -> None:
@@ -106,9 +118,18 @@ def to_svg(figure: Figure) -> str:
     for artist in figure.findobj(lambda artist: getattr(artist, "marks", ())):
         artist.set_gid(f"marks-{len(marks)}")
         marks[artist.get_gid()] = artist.marks
+    for line in figure.findobj(Line2D):
+        if not hasattr(line, "marks") and len(line.get_xdata()) > MOST_MARKS:
+            line.set_rasterized(True)
     drawn = io.StringIO()
+    is_picture = figure.findobj(lambda artist: artist.get_rasterized())
     with matplotlib.rc_context(STYLE):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        figure.savefig(
+            drawn,
+            format="svg",
+            metadata={"Date": None},
+            dpi=PNG_DPI if is_picture else "figure",
+        )
     return identify(drawn.getvalue(), marks)
 
 

@@ -248,6 +248,8 @@ VERDICT_CLASSES = {
     "evidence against": "against",
     "inconclusive": "inconclusive",
 }
+# Rows that the page shows of a table; of longer ones it says so, and where the others are.
+MOST_ROWS = 200
 # A figure wider than this (mm) fills the page; one that is not keeps its size.
 HALF_PAGE = 120
 DEPENDS = "depends on definition"
@@ -334,13 +336,15 @@ def render(
         overlap=_table(results, "regions/overlap", "Overlap of the ROI definitions"),
         links=[(name, _link(name)) for name in results],
         versions=_mapping_table(study.get("versions", {}), "Name", "Version"),
-        inputs=_records_table(study.get("inputs", []), ["path", "sha256"]),
+        inputs=_records_table(
+            study.get("inputs", []), ["path", "sha256"], "provenance/inputs.tsv"
+        ),
         citations=_records_table(
             study.get("citations", []), ["what", "citation", "licence"]
         ),
         checklist=_given(study.get("checklist")),
         steps=_given(study.get("steps")),
-        checksums=_given(study.get("checksums")),
+        checksums=_given(study.get("checksums"), "provenance/results.tsv"),
     )
 
 
@@ -749,11 +753,21 @@ def _html(
     *,
     level: str = "",
     source: str = "",
+    full: str = "",
 ) -> Markup:
+    """Render a table; `source` or `full` is the file that has all rows of a long one.
+
+    The cells of a table with a `source` are those of the file.
+    """
     left, throughout = tables.say_once(table, KEPT)
+    n, path = len(left), source or full
+    cut = path and n > MOST_ROWS
     return Markup(
         tables.to_html(
-            left,
+            left.head(MOST_ROWS) if cut else left,
+            caption=f"The first {MOST_ROWS} of {n:,} rows; all are in {path}."
+            if cut
+            else "",
             labels=HEADINGS.get(question, {}) if labels is None else labels,
             question=question,
             level=level,
@@ -767,14 +781,16 @@ def _mapping_table(pairs: Mapping, *names: str) -> Markup | None:
     return _html(pd.DataFrame(pairs.items(), columns=names), "") if pairs else None
 
 
-def _records_table(records: Sequence[Mapping], columns: list[str]) -> Markup | None:
+def _records_table(
+    records: Sequence[Mapping], columns: list[str], full: str = ""
+) -> Markup | None:
     if not records:
         return None
-    return _html(pd.DataFrame(records).reindex(columns=columns), "")
+    return _html(pd.DataFrame(records).reindex(columns=columns), "", full=full)
 
 
-def _given(table: pd.DataFrame | None) -> Markup | None:
-    return None if table is None or table.empty else _html(table, "")
+def _given(table: pd.DataFrame | None, full: str = "") -> Markup | None:
+    return None if table is None or table.empty else _html(table, "", full=full)
 
 
 def _link(path: str) -> str:

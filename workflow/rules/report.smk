@@ -2,7 +2,7 @@
 
 import re
 
-from handhold.captions import name_sheets
+from handhold.captions import SHEETS_SHOWN, name_sheets
 from handhold.design import HIGH_PASS_LOSS, TASK_MOTION
 from handhold.verdicts import TESTS
 
@@ -24,7 +24,7 @@ DRAWN = [name for name, question in FIGURES.items() if question in QUESTIONS]
 if PRIMARY not in STUDY.rated:
     # Q3 and Q4 are tested in other contrasts at most; the figures are of the primary one.
     DRAWN = [name for name in DRAWN if FIGURES[name] not in {"Q3", "Q4"}]
-DRAWN += SHEETS
+DRAWN += SHEETS[:SHEETS_SHOWN]
 ASKED = [question for question in TESTS if question in QUESTIONS]
 TABLES = [
     *("regions/definitions", "regions/overlap", "receptors/rois"),
@@ -90,6 +90,7 @@ PAGE_PARTS = [
     if path.suffix in {".j2", ".css", ".js"}
 ]
 RESULTS = [f"{OUT}/report.html", f"{OUT}/dataset_description.json", f"{OUT}/group"]
+RESULTS += [f"{OUT}/figures/{name}.svg" for name in SHEETS[SHEETS_SHOWN:]]
 if len(STUDY.runs):
     RESULTS += table("qc/runs") + table("qc/regressors")
     if CONFIG["glm"]["single_trials"]:
