@@ -7,21 +7,154 @@ import struct
 
 # Cells, labels and words that tables, names and configurations have been seen with, or should not.
 ODD = (
-    *("", " ", "n/a", "NaN", "nan", "inf", "-inf", "None", "0", "-1", "1e400", "1e-400", "-0.0"),
-    *("1_000", "1,5", "0x1A", "True", "9" * 400, "9" * 5000, "01", "1.0", "+1", "\u0661\u0662"),
-    *("\u00e9", "\u624b", "e\u0301", "\u202e", "\ufeff", "\x0b", "\x1c", "\x85", "\u2028", "\x7f"),
-    *("../../x", "/abs/x", "a/b", "a\\b", ".", "..", "~", "CON", "nul.tsv", "-rf", "--option"),
+    *(
+        "",
+        " ",
+        "n/a",
+        "NaN",
+        "nan",
+        "inf",
+        "-inf",
+        "None",
+        "0",
+        "-1",
+        "1e400",
+        "1e-400",
+        "-0.0",
+    ),
+    *(
+        "1_000",
+        "1,5",
+        "0x1A",
+        "True",
+        "9" * 400,
+        "9" * 5000,
+        "01",
+        "1.0",
+        "+1",
+        "\u0661\u0662",
+    ),
+    *(
+        "\u00e9",
+        "\u624b",
+        "e\u0301",
+        "\u202e",
+        "\ufeff",
+        "\x0b",
+        "\x1c",
+        "\x85",
+        "\u2028",
+        "\x7f",
+    ),
+    *(
+        "../../x",
+        "/abs/x",
+        "a/b",
+        "a\\b",
+        ".",
+        "..",
+        "~",
+        "CON",
+        "nul.tsv",
+        "-rf",
+        "--option",
+    ),
     *("x" * 300, "x" * 70000, "sub-01", "sub-", "alone", "threat", "safe", "partner"),
-    *("=cmd|' /C calc'!A0", "@SUM(A1)", "+1+1", "<script>alert(1)</script>", "</script>", "&lt;"),
-    *("{0.__class__}", "{subject!r:>99}", "{}", "{", "%s", "$(id)", "`id`", "; id", "| id", "\n"),
-    *("'", '"', '""', 'a"b', '"a', "\t", "\r", "\x00", "a\x00b", "\ud800", "[](", "(a+)+$", "\\"),
+    *(
+        "=cmd|' /C calc'!A0",
+        "@SUM(A1)",
+        "+1+1",
+        "<script>alert(1)</script>",
+        "</script>",
+        "&lt;",
+    ),
+    *(
+        "{0.__class__}",
+        "{subject!r:>99}",
+        "{}",
+        "{",
+        "%s",
+        "$(id)",
+        "`id`",
+        "; id",
+        "| id",
+        "\n",
+    ),
+    *(
+        "'",
+        '"',
+        '""',
+        'a"b',
+        '"a',
+        "\t",
+        "\r",
+        "\x00",
+        "a\x00b",
+        "\ud800",
+        "[](",
+        "(a+)+$",
+        "\\",
+    ),
 )
-PLAIN = ("01", "1.5", "-2", "n/a", "alone", "threat", "partner", "é", "手 Ünal", "a b", "=1+1", "3e2")
+PLAIN = (
+    "01",
+    "1.5",
+    "-2",
+    "n/a",
+    "alone",
+    "threat",
+    "partner",
+    "é",
+    "手 Ünal",
+    "a b",
+    "=1+1",
+    "3e2",
+)
 # Bytes that mean something to a reader.
-BYTES = (b"\x00", b"\xff", b"\x80", b"\t", b"\n", b"\r", b'"', b",", b"{", b"[", b":", b"-", b"9")
+BYTES = (
+    b"\x00",
+    b"\xff",
+    b"\x80",
+    b"\t",
+    b"\n",
+    b"\r",
+    b'"',
+    b",",
+    b"{",
+    b"[",
+    b":",
+    b"-",
+    b"9",
+)
 ENDS = ("\n", "\r\n", "\r")
-NUMBERS = (0, 1, -1, 2, 7, 127, 255, 32767, -32768, 65535, 2**31 - 1, -(2**31), 2**40, 2**62)
-REALS = (0.0, -1.0, 1e-30, 1e30, 3e38, float("nan"), float("inf"), float("-inf"), 1.5, -0.0)
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    7,
+    127,
+    255,
+    32767,
+    -32768,
+    65535,
+    2**31 - 1,
+    -(2**31),
+    2**40,
+    2**62,
+)
+REALS = (
+    0.0,
+    -1.0,
+    1e-30,
+    1e30,
+    3e38,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    1.5,
+    -0.0,
+)
 
 
 def bend(rng, content: bytes, most: int = 4) -> bytes:
@@ -54,7 +187,7 @@ def bend(rng, content: bytes, most: int = 4) -> bytes:
 
 
 def draw_rows(rng, columns=(), words=PLAIN) -> list[list[str]]:
-    """Draw a table: a header (those `columns`, or some), and rows whose first cell says something."""
+    """Draw a table: a header (those `columns`, or some), and rows with a first cell."""
     header = list(columns) or [f"c{i}" for i in range(rng.randint(1, 6))]
     rows = [
         [f"s{i}", *(rng.choice(words) for _ in header[1:])]
@@ -84,7 +217,9 @@ def bend_rows(rng, rows: list[list[str]]) -> list[list[str]]:
     return rows
 
 
-def as_text(rng, rows: list[list[str]], separator: str = "\t", *, mixed: bool = False) -> str:
+def as_text(
+    rng, rows: list[list[str]], separator: str = "\t", *, mixed: bool = False
+) -> str:
     """Write rows with the line ends of some system, or of several."""
     end = rng.choice(ENDS)
     lines = (separator.join(row) for row in rows)
@@ -94,7 +229,9 @@ def as_text(rng, rows: list[list[str]], separator: str = "\t", *, mixed: bool = 
 def encode(rng, text: str) -> tuple[bytes, str]:
     """Encode text as programs do, UTF-8 mostly; what cannot be encoded so becomes UTF-8."""
     name = rng.choice(
-        ("utf-8",) * 6 + ("utf-8-sig",) * 2 + ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1")
+        ("utf-8",) * 6
+        + ("utf-8-sig",) * 2
+        + ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1")
     )
     try:
         return text.encode(name), name
@@ -149,17 +286,23 @@ def bend_tree(rng, tree, most: int = 3):
     return tree
 
 
-def set_field(rng, content: bytes, fields: dict[str, tuple[int, str]], endian: str = "<") -> bytes:
+def set_field(
+    rng, content: bytes, fields: dict[str, tuple[int, str]], endian: str = "<"
+) -> bytes:
     """Put a number into a field (offset and struct format) of a binary header."""
     content = bytearray(content)
     for _ in range(rng.randint(1, 3)):
         offset, form = fields[rng.choice(sorted(fields))]
         if form in "fd":
-            packed = _packed(endian + form, rng.choice(REALS + tuple(map(float, NUMBERS))))
+            packed = _packed(
+                endian + form, rng.choice(REALS + tuple(map(float, NUMBERS)))
+            )
         else:
             size = struct.calcsize(form)
             number = rng.choice((*NUMBERS, rng.randrange(2000)))
-            packed = (number % 256**size).to_bytes(size, "little" if endian == "<" else "big")
+            packed = (number % 256**size).to_bytes(
+                size, "little" if endian == "<" else "big"
+            )
         content[offset : offset + len(packed)] = packed
     return bytes(content)
 

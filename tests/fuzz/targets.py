@@ -12,6 +12,7 @@ import io
 import json
 import math
 import pickle
+import re
 from functools import cache
 from pathlib import Path
 
@@ -70,7 +71,9 @@ def outcome(*found) -> str:
 def put(folder: Path, name: str, content: bytes | str) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
+    path.write_bytes(
+        content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+    )
     return path
 
 
@@ -90,8 +93,17 @@ def same_cells(table: pd.DataFrame, rows: list[list[str]]) -> None:
 
 def read_independently(text: str, separator: str) -> list[list[str]]:
     """Split text without quotes into rows: lines of any system, blank ones left out."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [line.split(separator) for line in lines if line.strip(" ")]
+    lines = (
+        text.removeprefix("\ufeff")
+        .replace("\r\n", "\n")
+        .replace("\r", "\n")
+        .split("\n")
+    )
+    return [
+        line.split(separator)
+        for line in lines
+        if line.strip(" " if separator == "\t" else None)
+    ]
 
 
 def table(rng, folder: Path) -> str:
@@ -101,16 +113,24 @@ def table(rng, folder: Path) -> str:
     intact = rng.random() < 0.4
     if not intact and rng.random() < 0.6:
         rows = bend.bend_rows(rng, rows)
-    content, encoding = bend.encode(rng, bend.as_text(rng, rows, separator, mixed=rng.random() < 0.3))
+    content, encoding = bend.encode(
+        rng, bend.as_text(rng, rows, separator, mixed=rng.random() < 0.3)
+    )
     if not intact and rng.random() < 0.6:
         content = bend.bend(rng, content)
     path = put(folder, f"t{suffix}", content)
-    found = attempt(lambda: tables.read_table(path, "maps.table"), str(path), "maps.table")
+    found = attempt(
+        lambda: tables.read_table(path, "maps.table"), str(path), "maps.table"
+    )
     if found is REFUSED:
-        assert not (intact and encoding.startswith("utf-8")), "a whole table was refused"
+        assert not (intact and encoding.startswith("utf-8")), (
+            "a whole table was refused"
+        )
         return "refused"
     if intact:
-        assert encoding.startswith("utf-8") or content.isascii() or encoding == "latin-1"
+        assert (
+            encoding.startswith("utf-8") or content.isascii() or encoding == "latin-1"
+        )
     text = content.decode("utf-8")
     if '"' not in text:
         same_cells(found, read_independently(text, separator))
@@ -120,7 +140,12 @@ def table(rng, folder: Path) -> str:
 
 
 MAPS = {
-    "columns": {"subject": "participant_id", "condition": "condition", "cue": "cue", "image": "image"},
+    "columns": {
+        "subject": "participant_id",
+        "condition": "condition",
+        "cue": "cue",
+        "image": "image",
+    },
     "rename": {"condition": {"ctrl": "alone"}, "cue": {}},
     "include": {},
 }
@@ -139,13 +164,20 @@ def images_table(rng, folder: Path) -> str:
     maps = copy.deepcopy(MAPS) | {"table": str(folder / "images.tsv")}
     kind = rng.randrange(4)
     if kind == 1:
-        maps["include"] = {rng.choice(("group", "why", "nowhere")): [rng.choice(("a", "b", ""))]}
+        maps["include"] = {
+            rng.choice(("group", "why", "nowhere")): [rng.choice(("a", "b", ""))]
+        }
     if kind == 2:
         maps["exclude_column"] = rng.choice(("why", "group", "condition"))
     if kind == 3:
         del maps["columns"]["image"]
         maps["image_template"] = rng.choice(
-            ("{participant_id}_{condition}_{cue}.nii", "{0}", "{participant_id:>99999999}", *bend.ODD)
+            (
+                "{participant_id}_{condition}_{cue}.nii",
+                "{0}",
+                "{participant_id:>99999999}",
+                *bend.ODD,
+            )
         )
     bent = rng.random() < 0.8
     if bent:
@@ -163,7 +195,7 @@ def images_table(rng, folder: Path) -> str:
     assert counted == len(text), f"{counted} of {len(text)} rows are counted"
     for subject in found.subjects:
         label = sources.file_label(subject)
-        assert label.isalnum() and label.isascii() and len(label) <= 60, label
+        assert re.fullmatch("[A-Za-z0-9]{1,60}", label), label
     assert attempt(lambda: sources.require_files(found.images), "maps.table") is REFUSED
     return "read"
 
@@ -171,28 +203,45 @@ def images_table(rng, folder: Path) -> str:
 def ratings_table(rng, folder: Path) -> str:
     """Ratings become relief, as a few lines of plain Python compute it."""
     people = ["01", "02", "x 3", "4"]
-    asked = {"higher_is": rng.choice(("more_unpleasant", "more_relief")), "subject": "who"}
+    asked = {
+        "higher_is": rng.choice(("more_unpleasant", "more_relief")),
+        "subject": "who",
+    }
     asked["table"] = str(folder / "ratings.csv")
     numbers = [[rng.randint(0, 100) for _ in "ab"] for _ in people]
     if rng.random() < 0.5:
         asked["wide"] = {"alone": "a", "partner": "b"}
         rows = [["who", "a", "b"]]
-        rows += [[who, *map(str, own)] for who, own in zip(people, numbers, strict=True)]
+        rows += [
+            [who, *map(str, own)] for who, own in zip(people, numbers, strict=True)
+        ]
     else:
         asked["long"] = {"condition": "of", "rating": "score"}
         rows = [["who", "of", "score"]]
         for who, own in zip(people, numbers, strict=True):
-            rows += [[who, of, str(n)] for of, n in zip(("alone", "partner"), own, strict=True)]
+            rows += [
+                [who, of, str(n)]
+                for of, n in zip(("alone", "partner"), own, strict=True)
+            ]
     bent = rng.random() < 0.8
     if bent:
         rows = bend.bend_rows(rng, rows)
-    path = put(folder, "ratings.csv", bend.as_text(rng, rows, ",").encode("utf-8", "surrogatepass"))
+    path = put(
+        folder,
+        "ratings.csv",
+        bend.as_text(rng, rows, ",").encode("utf-8", "surrogatepass"),
+    )
     text = attempt(lambda: tables.read_table(path, "ratings.table"), "ratings.table")
     if text is REFUSED:
         return "refused"
     given = {"excluded": [], "rename": {}, "source": "maps"}
-    found = attempt(lambda: ratings.relieve(text, asked, CONTRASTS, people, **given), "ratings")
-    attempt(lambda: ratings.list_unscanned(text, asked, CONTRASTS, people, **given), "ratings")
+    found = attempt(
+        lambda: ratings.relieve(text, asked, CONTRASTS, people, **given), "ratings"
+    )
+    attempt(
+        lambda: ratings.list_unscanned(text, asked, CONTRASTS, people, **given),
+        "ratings",
+    )
     if found is REFUSED:
         assert bent, "whole ratings were refused"
         return "refused"
@@ -212,9 +261,15 @@ def registries(rng, folder: Path) -> str:
         content = bend.bend(rng, whole)
     else:
         rows = [line.split("\t") for line in whole.decode().splitlines()]
-        content = bend.as_text(rng, bend.bend_rows(rng, rows)).encode("utf-8", "surrogatepass")
+        content = bend.as_text(rng, bend.bend_rows(rng, rows)).encode(
+            "utf-8", "surrogatepass"
+        )
     path = put(folder, f"{which}.tsv", content)
-    section = {"source": "maps", "data_root": str(folder), "receptors": {"table": str(path)}}
+    section = {
+        "source": "maps",
+        "data_root": str(folder),
+        "receptors": {"table": str(path)},
+    }
     if which == "atlases":
         known = attempt(lambda: atlases.read_atlases(path, folder), "regions.atlases")
         if known is REFUSED:
@@ -223,12 +278,19 @@ def registries(rng, folder: Path) -> str:
         assert files is REFUSED or all(isinstance(file, Path) for file in files)
         return "read"
     if which == "rois":
-        first = next(iter({line.split("\t")[0]: None for line in whole.decode().splitlines()[1:]}))
+        first = next(
+            iter(
+                {line.split("\t")[0]: None for line in whole.decode().splitlines()[1:]}
+            )
+        )
         rows = attempt(lambda: atlases.read_definitions(path, [first]), "rois")
         if rows is REFUSED:
             return "refused"
         spheres = rows[rows["atlas"] == "sphere"]
-        found = attempt(lambda: [cloud for _, cloud in atlases.sphere_parts(spheres, None)], "regions.rois")
+        found = attempt(
+            lambda: [cloud for _, cloud in atlases.sphere_parts(spheres, None)],
+            "regions.rois",
+        )
         return outcome(found)
     chosen = [line.split("\t")[0] for line in whole.decode().splitlines()[1:4]]
     section["receptors"] |= {"target": chosen[0], "panel": chosen[1:]}
@@ -255,7 +317,22 @@ def spheres(rng, folder: Path) -> str:
     """Spheres with any centre, radius and clause."""
     row = SPHERES.copy()
     column = rng.choice(("centre", "radius", "where"))
-    numbers = ("6", "7.5", "0.4", "4, 32, -8", "1e3", "1e9", "-1", "nan", "inf", "1 2 3", "1e300 0 0", "x > 1", "z < 1e9", "x>0 and")
+    numbers = (
+        "6",
+        "7.5",
+        "0.4",
+        "4, 32, -8",
+        "1e3",
+        "1e9",
+        "-1",
+        "nan",
+        "inf",
+        "1 2 3",
+        "1e300 0 0",
+        "x > 1",
+        "z < 1e9",
+        "x>0 and",
+    )
     row.loc[0, column] = rng.choice(numbers if rng.random() < 0.7 else bend.ODD)
     found = attempt(lambda: atlases.roi_clouds(row, {}), "regions.rois")
     if found is not REFUSED:
@@ -283,15 +360,21 @@ def labels(rng, folder: Path) -> str:
     intact = rng.random() < 0.2
     content = whole if intact else bend.bend(rng, whole)
     path = put(folder, "labels.txt", content)
-    rule = rng.choice(("cortex", "subcortex=1-2", "cortex=^A", f"cortex={rng.choice(bend.ODD)}"))
+    rule = rng.choice(
+        ("cortex", "subcortex=1-2", "cortex=^A", f"cortex={rng.choice(bend.ODD)}")
+    )
     atlas = atlases.Atlas("mine", "labels", folder / "a.nii", path, form, rule, "x")
     found = attempt(lambda: atlases.read_label_names(atlas), "mine")
     if found is REFUSED:
         assert not intact
         return "refused"
-    assert all(isinstance(code, int) and isinstance(name, str) for code, name in found.items())
+    assert all(
+        isinstance(code, int) and isinstance(name, str) for code, name in found.items()
+    )
     codes, names = np.array([*found, 1]), np.array([*found.values(), "x"])
-    return outcome(attempt(lambda: atlases._structure(atlas, codes, names), "structure_rule"))
+    return outcome(
+        attempt(lambda: atlases._structure(atlas, codes, names), "structure_rule")
+    )
 
 
 # --- Configuration -------------------------------------------------------------------------------
@@ -316,8 +399,8 @@ YAMLS = (
     "\tseed: 1\n",
     "seed: 1\nseed: 2\n",
     "---\na: 1\n---\nb: 2\n",
-    "title: \"\\ud800\"\n",
-    "title: \"\\0\"\n",
+    'title: "\\ud800"\n',
+    'title: "\\0"\n',
     "seed: " + "9" * 4000 + "\n",
     "seed: " + "9" * 5000 + "\n",
     "seed: .inf\n",
@@ -375,12 +458,16 @@ def config(rng, folder: Path) -> str:
 def loaded(path: Path):
     """Load a file as Snakemake and then handhold do before a configuration is checked."""
     from snakemake.common.configfile import load_configfile
+    from snakemake.exceptions import WorkflowError
 
     fault = attempt(lambda: spec.require_readable([path]), str(path))
     if fault is REFUSED:
         return REFUSED
-    # whatever is readable to handhold is so to Snakemake, which speaks with tracebacks
-    return load_configfile(str(path))
+    # what handhold can read is no traceback to Snakemake either
+    try:
+        return load_configfile(str(path))
+    except WorkflowError:
+        return REFUSED
 
 
 # --- Events, confounds, sidecars, trees ----------------------------------------------------------
@@ -429,7 +516,9 @@ def events_file(rng, folder: Path) -> str:
             asked["rating"]["trial_type"] = "shock"
     if rng.random() < 0.2:
         asked["condition"] = {"run": {rng.choice(("1", "01", 1, "9" * 5000)): "alone"}}
-    tidy = attempt(lambda: events.tidy_events(found, asked, run="1", where="sub-01"), "sub-01")
+    tidy = attempt(
+        lambda: events.tidy_events(found, asked, run="1", where="sub-01"), "sub-01"
+    )
     if tidy is REFUSED:
         return "refused"
     made, ignored = tidy
@@ -437,7 +526,12 @@ def events_file(rng, folder: Path) -> str:
     assert len(made) + int(ignored["n"].sum()) == len(found), "an event is not counted"
     if intact and "column" in asked["condition"]:
         assert made["onset"].tolist() == [2, 12.5, 22, 33, 40]
-        assert made["condition"].tolist()[:4] == ["alone", "alone", "partner", "partner"]
+        assert made["condition"].tolist()[:4] == [
+            "alone",
+            "alone",
+            "partner",
+            "partner",
+        ]
     attempt(lambda: events.check_span(made, 60.0, "sub-01"), "sub-01")
     return "read"
 
@@ -445,7 +539,12 @@ def events_file(rng, folder: Path) -> str:
 MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 CONFOUNDS = {
     **{"strategy": ["motion", "wm_csf", "scrub"], "motion": "basic", "wm_csf": "basic"},
-    **{"global_signal": "basic", "compcor": "anat_combined", "n_compcor": 2, "scrub": 0},
+    **{
+        "global_signal": "basic",
+        "compcor": "anat_combined",
+        "n_compcor": 2,
+        "scrub": 0,
+    },
     **{"fd_threshold_mm": 0.5, "std_dvars_threshold": 2.0, "max_censored": 0.5},
 }
 COMPONENTS = {
@@ -481,7 +580,9 @@ def confounds(rng, folder: Path) -> str:
         content = bend.bend(rng, content)
     path = put(folder, "c_desc-confounds_timeseries.tsv", content)
     put(folder, "c_desc-confounds_timeseries.json", beside)
-    found = attempt(lambda: load_confounds(path, asked, "sub-01"), "sub-01", str(path.stem))
+    found = attempt(
+        lambda: load_confounds(path, asked, "sub-01"), "sub-01", str(path.stem)
+    )
     if found is REFUSED:
         return "refused"
     chosen, keep, _ = found
@@ -498,7 +599,9 @@ def bend_json(rng, content) -> bytes:
     if kind == 0:
         return bend.bend(rng, json.dumps(content).encode())
     if kind == 1:
-        return rng.choice((b"", b"[]", b"null", b"1", b"[" * 100_000, b'{"a":' * 100_000, b"NaN"))
+        return rng.choice(
+            (b"", b"[]", b"null", b"1", b"[" * 100_000, b'{"a":' * 100_000, b"NaN")
+        )
     if kind == 2:
         return json.dumps(content).encode(rng.choice(("utf-8-sig", "utf-16", "utf-32")))
     tree = bend.bend_tree(rng, copy.deepcopy(content))
@@ -508,31 +611,56 @@ def bend_json(rng, content) -> bytes:
         return json.dumps(content).replace("2.0", "9" * 5000).encode()
 
 
-SIDECAR = {"RepetitionTime": 2.0, "StartTime": 1.0, "TaskName": "hands", "SliceTiming": [0, 1.0]}
-DESCRIBED = {"Name": "A study", "BIDSVersion": "1.10.0", "DatasetDOI": "10.1/x", "Authors": ["A", "B"]}
+SIDECAR = {
+    "RepetitionTime": 2.0,
+    "StartTime": 1.0,
+    "TaskName": "hands",
+    "SliceTiming": [0, 1.0],
+}
+DESCRIBED = {
+    "Name": "A study",
+    "BIDSVersion": "1.10.0",
+    "DatasetDOI": "10.1/x",
+    "Authors": ["A", "B"],
+}
 
 
 def sidecars(rng, folder: Path) -> str:
     """JSON beside BOLD, descriptions of datasets, and tables of participants."""
-    path = put(folder, "sub-01/func/sub-01_task-hands_bold.json", bend_json(rng, SIDECAR))
+    path = put(
+        folder, "sub-01/func/sub-01_task-hands_bold.json", bend_json(rng, SIDECAR)
+    )
     run = {"subject": "01", "session": None, "run": None, "sidecar": str(path)}
     seconds = attempt(lambda: bids.repetition_time(run), "sub-01", str(path))
     assert seconds is REFUSED or 0 < seconds <= bids.LONGEST_TR_S
     if seconds is not REFUSED:
-        content = np.zeros(SHAPE + (3,), "f4")
+        content = np.zeros((*SHAPE, 3), "f4")
         run["bold"] = str(put(folder, "b.nii", nifti(content, nib.Nifti1Image)))
-        attempt(lambda: trials.measure_runs(pd.DataFrame([run]), {"slice_time_ref": 0.5}), str(path))
+        attempt(
+            lambda: trials.measure_runs(pd.DataFrame([run]), {"slice_time_ref": 0.5}),
+            str(path),
+        )
     put(folder, "dataset_description.json", bend_json(rng, DESCRIBED))
-    people = [["participant_id", "age", "sex"], *([f"sub-0{i}", "2%d" % i, "F"] for i in (1, 2, 3))]
+    people = [
+        ["participant_id", "age", "sex"],
+        *([f"sub-0{i}", f"2{i}", "F"] for i in (1, 2, 3)),
+    ]
     put(folder, "participants.tsv", bend.bend(rng, bend.as_text(rng, people).encode()))
-    runs = pd.DataFrame([{**run, "bold": str(folder / "sub-01/func/sub-01_task-hands_bold.nii")}])
+    runs = pd.DataFrame(
+        [{**run, "bold": str(folder / "sub-01/func/sub-01_task-hands_bold.nii")}]
+    )
     told = acquisition.read_acquisition(folder, folder, runs)
     json.dumps(told, default=str).encode("utf-8", "surrogatepass")
     return outcome(seconds)
 
 
 BIDS = {
-    **{"task": "hands", "space": "MNI152NLin2009cAsym", "participant_label": [], "exclude": {}},
+    **{
+        "task": "hands",
+        "space": "MNI152NLin2009cAsym",
+        "participant_label": [],
+        "exclude": {},
+    },
     **{"incomplete_runs": "drop_run", "entities": {}},
 }
 
@@ -544,7 +672,9 @@ def tree(rng, folder: Path) -> str:
     for who in ("01", "02", "03"):
         stem = f"sub-{who}_task-hands_run-1"
         space = f"{stem}_space-{BIDS['space']}"
-        files[raw / f"sub-{who}/func/{stem}_events.tsv"] = bend.as_text(rng, TRIALS).encode()
+        files[raw / f"sub-{who}/func/{stem}_events.tsv"] = bend.as_text(
+            rng, TRIALS
+        ).encode()
         files[raw / f"sub-{who}/func/{stem}_bold.json"] = json.dumps(SIDECAR).encode()
         func = made / f"sub-{who}/func"
         files[func / f"{space}_desc-preproc_bold.nii.gz"] = b"x"
@@ -558,7 +688,11 @@ def tree(rng, folder: Path) -> str:
         if kind == 0:
             files.pop(path, None)
         elif kind == 1:
-            name = bend.bend(rng, path.name.encode(), 1).replace(b"/", b"_").replace(b"\0", b"_")
+            name = (
+                bend.bend(rng, path.name.encode(), 1)
+                .replace(b"/", b"_")
+                .replace(b"\0", b"_")
+            )
             other = path.parent / name.decode("utf-8", "surrogateescape")[:200]
             files[other] = files.get(path, b"x")
         elif kind == 2 and path.suffix == ".json":
@@ -566,9 +700,13 @@ def tree(rng, folder: Path) -> str:
         elif kind == 3:
             files[path] = b"/annex/objects/MD5E-s1--1.nii.gz\n"
         else:
-            key = rng.choice(("participant_label", "exclude", "session", "resolution", "task"))
+            key = rng.choice(
+                ("participant_label", "exclude", "session", "resolution", "task")
+            )
             odd = rng.choice(("01", "sub-02_run-1", *bend.ODD[:60]))
-            asked[key] = {"participant_label": [odd], "exclude": {odd: "why"}}.get(key, odd)
+            asked[key] = {"participant_label": [odd], "exclude": {odd: "why"}}.get(
+                key, odd
+            )
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
@@ -593,9 +731,24 @@ FIELDS = {
         **{f"pixdim{i}": (76 + 4 * i, "f") for i in range(8)},
         **{f"srow{i}": (280 + 4 * i, "f") for i in range(12)},
         **{f"quatern{i}": (256 + 4 * i, "f") for i in range(6)},
-        **{"sizeof": (0, "i"), "datatype": (70, "h"), "bitpix": (72, "h"), "offset": (108, "f")},
-        **{"slope": (112, "f"), "inter": (116, "f"), "units": (123, "B"), "esize": (352, "i")},
-        **{"qform": (252, "h"), "sform": (254, "h"), "magic": (344, "i"), "extension": (348, "i")},
+        **{
+            "sizeof": (0, "i"),
+            "datatype": (70, "h"),
+            "bitpix": (72, "h"),
+            "offset": (108, "f"),
+        },
+        **{
+            "slope": (112, "f"),
+            "inter": (116, "f"),
+            "units": (123, "B"),
+            "esize": (352, "i"),
+        },
+        **{
+            "qform": (252, "h"),
+            "sform": (254, "h"),
+            "magic": (344, "i"),
+            "extension": (348, "i"),
+        },
         **{"intent": (68, "h")},
     },
     "nifti2": {
@@ -603,22 +756,44 @@ FIELDS = {
         **{f"pixdim{i}": (104 + 8 * i, "d") for i in range(8)},
         **{f"srow{i}": (400 + 8 * i, "d") for i in range(12)},
         **{f"quatern{i}": (352 + 8 * i, "d") for i in range(6)},
-        **{"sizeof": (0, "i"), "datatype": (12, "h"), "bitpix": (14, "h"), "offset": (168, "q")},
-        **{"slope": (176, "d"), "inter": (184, "d"), "units": (500, "i"), "qform": (344, "i")},
-        **{"sform": (348, "i"), "magic": (4, "q"), "extension": (540, "i"), "esize": (544, "i")},
+        **{
+            "sizeof": (0, "i"),
+            "datatype": (12, "h"),
+            "bitpix": (14, "h"),
+            "offset": (168, "q"),
+        },
+        **{
+            "slope": (176, "d"),
+            "inter": (184, "d"),
+            "units": (500, "i"),
+            "qform": (344, "i"),
+        },
+        **{
+            "sform": (348, "i"),
+            "magic": (4, "q"),
+            "extension": (540, "i"),
+            "esize": (544, "i"),
+        },
         **{"intent": (504, "i")},
     },
     "analyze": {
         **{f"dim{i}": (40 + 2 * i, "h") for i in range(8)},
         **{f"pixdim{i}": (76 + 4 * i, "f") for i in range(8)},
         **{f"origin{i}": (253 + 2 * i, "h") for i in range(3)},
-        **{"sizeof": (0, "i"), "datatype": (70, "h"), "bitpix": (72, "h"), "offset": (108, "f")},
+        **{
+            "sizeof": (0, "i"),
+            "datatype": (70, "h"),
+            "bitpix": (72, "h"),
+            "offset": (108, "f"),
+        },
         **{"slope": (112, "f")},
     },
 }
 
 
-def nifti(values: np.ndarray, kind, endian: str = "<", slope: float | None = None) -> bytes:
+def nifti(
+    values: np.ndarray, kind, endian: str = "<", slope: float | None = None
+) -> bytes:
     header = kind.header_class(endianness=endian)
     header.set_data_dtype(values.dtype.newbyteorder(endian))
     image = kind(values, AFFINE, header)
@@ -632,15 +807,25 @@ def nifti(values: np.ndarray, kind, endian: str = "<", slope: float | None = Non
 def draw_image(rng, shape=SHAPE) -> tuple[str, dict[str, bytes], bool]:
     """Draw the files of an image (by name), whole or not; return the name to read."""
     seed = rng.randrange(100)
-    values = np.random.default_rng(seed).integers(1, 9, shape).astype(rng.choice(("f4", "i2", "u1", "f8")))
-    endian, form = rng.choice("<>"), rng.choice(("nifti1", "nifti1", "nifti2", "analyze"))
+    values = (
+        np.random.default_rng(seed)
+        .integers(1, 9, shape)
+        .astype(rng.choice(("f4", "i2", "u1", "f8")))
+    )
+    endian, form = (
+        rng.choice("<>"),
+        rng.choice(("nifti1", "nifti1", "nifti2", "analyze")),
+    )
     if form == "analyze" and len(shape) == 3:
         image = nib.Spm2AnalyzeImage(values.astype("f4"), None)
         image.header.set_zooms([12.0] * 3)
         image.header["origin"][:3] = 5
         header = io.BytesIO()
         image.header.write_to(header)
-        name, files = "a.img", {"a.hdr": header.getvalue(), "a.img": values.astype("<f4").tobytes("F")}
+        name, files = (
+            "a.img",
+            {"a.hdr": header.getvalue(), "a.img": values.astype("<f4").tobytes("F")},
+        )
         endian, headed = "<", "a.hdr"
     else:
         form = "nifti1" if form == "analyze" else form
@@ -652,7 +837,9 @@ def draw_image(rng, shape=SHAPE) -> tuple[str, dict[str, bytes], bool]:
         for _ in range(rng.randint(1, 2)):
             own = rng.choice(sorted(files))
             if rng.random() < 0.65:
-                files[headed] = bend.set_field(rng, files[headed].ljust(556, b"\0"), FIELDS[form], endian)
+                files[headed] = bend.set_field(
+                    rng, files[headed].ljust(556, b"\0"), FIELDS[form], endian
+                )
             else:
                 files[own] = bend.bend(rng, files[own])
     if name == "a.nii" and rng.random() < 0.5:
@@ -673,25 +860,42 @@ def small_cloud() -> Cloud:
 
 
 def image(rng, folder: Path) -> str:
-    """NIfTI-1, NIfTI-2, Analyze, packed or not: as a volume, a label image, an atlas, a download."""
-    name, files, intact = draw_image(rng, rng.choice((SHAPE, SHAPE, (*SHAPE, 1), (*SHAPE, 3))))
+    """NIfTI-1, NIfTI-2, Analyze, packed or not: as volume, label image, atlas and download."""
+    name, files, intact = draw_image(
+        rng, rng.choice((SHAPE, SHAPE, (*SHAPE, 1), (*SHAPE, 3)))
+    )
     for own, content in files.items():
         put(folder, own, content)
     path = folder / name
     if not intact and rng.random() < 0.05:
-        path = path.rename(folder / rng.choice(("a.mgz", "a.gii", "a.nii.bz2", "a.txt", "a.PAR", "a.dcm", "a")))
-    found = attempt(lambda: images.read_volume(path, "radiological", "sub-01"), "sub-01")
+        path = path.rename(
+            folder
+            / rng.choice(
+                ("a.mgz", "a.gii", "a.nii.bz2", "a.txt", "a.PAR", "a.dcm", "a")
+            )
+        )
+    found = attempt(
+        lambda: images.read_volume(path, "radiological", "sub-01"), "sub-01"
+    )
     attempt(lambda: images.read_grid(path, None, "sub-01"), "sub-01")
     labelled = attempt(lambda: images.read_labels(path, "atlas x"), "atlas x")
     attempt(lambda: images.read_probabilities(path, [0, 2], "atlas x"), "atlas x")
     attempt(lambda: images.require_whole(path, "there"), "there")
     if found is not REFUSED:
-        wanted = np.asarray(nib.load(path).dataobj, dtype=float).reshape(found.values.shape)
+        wanted = np.asarray(nib.load(path).dataobj, dtype=float).reshape(
+            found.values.shape
+        )
         assert np.array_equal(found.values, wanted, equal_nan=True)
         assert np.isfinite(found.grid.affine).all()
-        extract.average(weigh(small_cloud(), found.grid.affine, found.grid.shape), found.values, zero_is_missing=True)
+        extract.average(
+            weigh(small_cloud(), found.grid.affine, found.grid.shape),
+            found.values,
+            zero_is_missing=True,
+        )
     if labelled is not REFUSED:
-        wanted = np.asarray(nib.load(path).dataobj, dtype=float).reshape(labelled.values.shape)
+        wanted = np.asarray(nib.load(path).dataobj, dtype=float).reshape(
+            labelled.values.shape
+        )
         assert np.array_equal(labelled.values, wanted)
     return outcome(found)
 
@@ -704,7 +908,9 @@ def run(rng, folder: Path) -> str:
     path = folder / name
     mask = put(folder, "mask.nii", nifti(np.ones(SHAPE, "u1"), nib.Nifti1Image))
     smoothing = rng.choice((0.0, 0.0, 6.0))
-    found = attempt(lambda: bold.read_bold(path, mask, "sub-01", smoothing_mm=smoothing), "sub-01")
+    found = attempt(
+        lambda: bold.read_bold(path, mask, "sub-01", smoothing_mm=smoothing), "sub-01"
+    )
     if found is REFUSED:
         assert not intact
         return "refused"
@@ -712,7 +918,9 @@ def run(rng, folder: Path) -> str:
     attempt(lambda: bold.read_region_series(path, mask, weights, "sub-01"), "sub-01")
     if smoothing == 0:
         with np.errstate(all="ignore"):
-            wanted = np.asarray(nib.load(path).dataobj)[np.ones(SHAPE, bool)].T.astype("f4")
+            wanted = np.asarray(nib.load(path).dataobj)[np.ones(SHAPE, bool)].T.astype(
+                "f4"
+            )
             signal = found.block(slice(None))
         assert np.allclose(signal, wanted, rtol=1e-5, equal_nan=True)
     return "read"
@@ -724,10 +932,19 @@ def run(rng, folder: Path) -> str:
 def intermediates(rng, folder: Path) -> str:
     """Arrays, designs, tables and JSON of an earlier job, cut, changed or put there by others."""
     cloud = small_cloud()
-    design = RunDesign(np.eye(3), ("a", "b", "c"), ("a",), np.ones(3, bool), 1.0, np.eye(3), ("a",) * 3)
-    rows = pd.DataFrame({"subject": ["01", "02"], "contrast": ["x", "y"], "relief": [1.5, -2.0]})
+    design = RunDesign(
+        np.eye(3), ("a", "b", "c"), ("a",), np.ones(3, bool), 1.0, np.eye(3), ("a",) * 3
+    )
+    rows = pd.DataFrame(
+        {"subject": ["01", "02"], "contrast": ["x", "y"], "relief": [1.5, -2.0]}
+    )
     kind = rng.choice(("cloud", "design", "table", "json"))
-    path = folder / {"cloud": "c.npz", "design": "d.npz", "table": "t.tsv", "json": "j.json"}[kind]
+    path = (
+        folder
+        / {"cloud": "c.npz", "design": "d.npz", "table": "t.tsv", "json": "j.json"}[
+            kind
+        ]
+    )
     if kind == "cloud":
         tables.write_cloud(cloud, path)
     elif kind == "design":
@@ -737,7 +954,11 @@ def intermediates(rng, folder: Path) -> str:
     else:
         tables.write_json({"a": [1, 2], "b": {"c": "x"}}, path)
     if kind in ("cloud", "design") and rng.random() < 0.05:
-        np.savez(path, points=np.array([Trap()], dtype=object), runs=np.array([Trap()], dtype=object))
+        np.savez(
+            path,
+            points=np.array([Trap()], dtype=object),
+            runs=np.array([Trap()], dtype=object),
+        )
     else:
         path.write_bytes(bend.bend(rng, path.read_bytes()))
     read = {
@@ -786,13 +1007,28 @@ def answers(rng, folder: Path) -> str:
     """Listings, descriptions and headers of a server."""
     content = PAGE
     if rng.random() < 0.5:
-        odd = rng.choice((*bend.ODD, "..%2f..%2fx", "ds1/%2e%2e/x", "ds1/a%00", "%ff", "ds1/" + "y" * 300))
-        content = content.replace(rng.choice(("ds1/sub-01/func/x.nii.gz", "12", "url", "false", "abc")), odd)
+        odd = rng.choice(
+            (
+                *bend.ODD,
+                "..%2f..%2fx",
+                "ds1/%2e%2e/x",
+                "ds1/a%00",
+                "%ff",
+                "ds1/" + "y" * 300,
+            )
+        )
+        content = content.replace(
+            rng.choice(("ds1/sub-01/func/x.nii.gz", "12", "url", "false", "abc")), odd
+        )
     body = content.encode("utf-8", "surrogatepass")
     if rng.random() < 0.5:
         body = bend.bend(rng, body)
     found = attempt(
-        lambda: [*openneuro._contents(openneuro._parse_page(body, "https://there"), "https://there")],
+        lambda: [
+            *openneuro._contents(
+                openneuro._parse_page(body, "https://there"), "https://there"
+            )
+        ],
         "https://there",
     )
     if found is not REFUSED:
@@ -801,9 +1037,19 @@ def answers(rng, folder: Path) -> str:
             if openneuro._path_fault(key, "ds1/") is None:
                 inside = (folder / key.removeprefix("ds1/")).resolve()
                 assert inside.is_relative_to(folder.resolve()), key
-    attempt(lambda: openneuro._read_description(bend_json(rng, DESCRIBED), "there"), "there")
-    words = (*bend.ODD, "bytes 10-99/100", "bytes 10-99/*", "Wed, 21 Oct 2015 07:28:00 GMT", "Mon, 1 Jan 99999")
-    answer = Answer(rng.choice((200, 206, 416)), {name: rng.choice(words) for name in HEADERS})
+    attempt(
+        lambda: openneuro._read_description(bend_json(rng, DESCRIBED), "there"), "there"
+    )
+    words = (
+        *bend.ODD,
+        "bytes 10-99/100",
+        "bytes 10-99/*",
+        "Wed, 21 Oct 2015 07:28:00 GMT",
+        "Mon, 1 Jan 99999",
+    )
+    answer = Answer(
+        rng.choice((200, 206, 416)), {name: rng.choice(words) for name in HEADERS}
+    )
     assert transfer._start(answer, rng.choice((None, KNOWN)), 10) in (None, 0, 10)
     total = transfer._total(answer)
     assert total is None or total >= 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from handhold.attenuation import attenuate_maps
 from handhold.extract import bind, read_receptor
 from handhold.images import Grid, read_grid, read_volume, write_image
-from handhold.io import own_file, write_arrays, write_json
+from handhold.io import opened_arrays, write_arrays, write_json
 from handhold.regions import Cloud, weigh
 from handhold.voxels import (
     Voxels,
@@ -174,7 +174,7 @@ def write_voxels(voxels: Voxels, path: str | Path) -> None:
 
 def read_voxels(path: str | Path, contrasts: list[str]) -> Voxels:
     """Read grey-matter voxels of the contrasts that they were written with."""
-    with own_file(path), np.load(path, allow_pickle=False) as arrays:
+    with opened_arrays(path) as arrays:
         names = ("binding", "structure", "places", "size_mm")
         groups = {name: arrays[f"group {name}"] for name in contrasts}
         return Voxels(groups, *(arrays[n] for n in names), str(arrays["reason"]))

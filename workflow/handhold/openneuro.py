@@ -113,7 +113,10 @@ class Tree:
         listing = read_json(path)
         with own_file(path):
             told = ("address", "what", "version", "licence", "citation")
-            _ = [listing[key] for key in told], [Entry(*row) for row in listing["files"]]
+            _ = (
+                [listing[key] for key in told],
+                [Entry(*row) for row in listing["files"]],
+            )
         if listing["address"] != self.address:
             raise StudyError(
                 f"{self.folder} holds what was fetched from {listing['address']}, and the study "

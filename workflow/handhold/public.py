@@ -65,9 +65,7 @@ class Plan:
 
     def missing(self) -> list[str]:
         """List what is not here yet."""
-        absent = [
-            str(wanted.path) for wanted in self.files if not is_file(wanted.path)
-        ]
+        absent = [str(wanted.path) for wanted in self.files if not is_file(wanted.path)]
         return absent + [path for tree in self.trees for path in tree.missing()]
 
     def require_fetched(self) -> None:

@@ -60,7 +60,7 @@ def load_designs(
     path: str | Path, names: Collection[str] | None = None
 ) -> dict[str, RunDesign]:
     """Read the designs that `save_designs` wrote, in their order; of these runs alone."""
-    with io.own_file(path), np.load(path, allow_pickle=False) as arrays:
+    with io.opened_arrays(path) as arrays:
         return {
             name: RunDesign(
                 **{

@@ -167,7 +167,9 @@ def _named_places(maps: dict, key: str) -> list[str]:
 
 
 def _places(template: str) -> list[str]:
-    places = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    places = [
+        part for part in string.Formatter().parse(template) if part[1] is not None
+    ]
     odd = [name for _, name, form, turned in places if form or turned or not name]
     if odd:
         raise ValueError(f"the place {{{odd[0]}...}} is more than the name of a column")
