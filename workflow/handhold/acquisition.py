@@ -32,6 +32,8 @@ FIELDS = {
     "TaskDescription": ("task", ""),
     "Instructions": ("instructions", ""),
 }
+# Whole numbers beyond float, and texts beyond a paragraph, are written as text, shortened.
+LARGEST, LONGEST = 10**300, 2000
 # Entities that derivatives add to the name of a run.
 OF_DERIVATIVES = {"space", "res", "desc", "den"}
 
@@ -136,6 +138,6 @@ def _read(path: Path) -> dict:
 
 
 def _word(value: object) -> str:
-    return (
-        f"{value:g}" if isinstance(value, int | float) else " ".join(str(value).split())
-    )
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST):
+        return f"{value:g}"
+    return " ".join(str(value).split())[:LONGEST]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from handhold import images, regions
 from handhold.errors import StudyError
-from handhold.io import read_table
+from handhold.io import read_table, require_small
 from handhold.regions import Cloud
 from handhold.registries import require_registered, require_valid
 
@@ -74,7 +74,8 @@ def read_atlases(path: str | Path, data_root: str | Path) -> dict[str, Atlas]:
     StudyError
         If the table lacks a column or names an atlas twice, or a package is not installed.
     """
-    table = _require_columns(read_table(path, "regions.atlases"), ATLAS_COLUMNS, path)
+    key = "regions.atlases"
+    table = _require_columns(read_table(path, key), ATLAS_COLUMNS, path, key)
     repeated = table["name"][table["name"].duplicated()].unique()
     if len(repeated):
         raise StudyError(
@@ -113,7 +114,7 @@ def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
         hemispheres.
     """
     table = _require_columns(
-        read_table(path, "regions.rois"), ROI_COLUMNS, path
+        read_table(path, "regions.rois"), ROI_COLUMNS, path, "regions.rois"
     ).fillna("")
     for column in ("where", "threshold", "centre", "radius"):
         if column not in table:
@@ -225,12 +226,15 @@ def read_label_names(atlas: Atlas) -> dict[int, str]:
             "column labels of regions.atlases."
         )
     try:
+        require_small(Path(atlas.labels), f"the label table of the atlas {atlas.name}")
         lines = Path(atlas.labels).read_text(encoding="utf-8-sig").splitlines()
         lines = [line.strip() for line in lines if line.strip()]
         pairs = [
             (int(code), name.strip())
             for code, name in _PAIRS[atlas.labels_format](lines)
         ]
+    except StudyError:
+        raise
     except (OSError, ValueError) as error:
         raise StudyError(
             f"the label table of the atlas {atlas.name}, {atlas.labels}, cannot be read as "
@@ -508,10 +512,15 @@ def _locate(path: str, data_root: str | Path) -> Path:
     package, _, inside = path.removeprefix("package:").partition("/")
     # of a dotted name, the package above would be run
     found = importlib.util.find_spec(package) if package.isidentifier() else None
-    if found is None or not found.submodule_search_locations:
+    if (
+        found is None
+        or not found.submodule_search_locations
+        or not inside
+        or ".." in Path(inside).parts
+    ):
         raise StudyError(
-            f"the atlas file {path} (regions.atlases) belongs to the package {package}, which is "
-            "not installed: install the lock file, as the README's first command does."
+            f"the atlas file {path} (regions.atlases) is no file of an installed package "
+            f"({package}): install the lock file, as the README's first command does."
         )
     return Path(found.submodule_search_locations[0], inside)
 
@@ -606,12 +615,12 @@ def _require_known(present: set[int], names: dict[int, str], atlas: Atlas) -> No
 
 
 def _require_columns(
-    table: pd.DataFrame, columns: tuple[str, ...], path
+    table: pd.DataFrame, columns: tuple[str, ...], path, key: str
 ) -> pd.DataFrame:
     missing = [name for name in columns if name not in table]
     if missing:
         raise StudyError(
-            f"the table {path} lacks the column {', '.join(missing)}; it has "
+            f"the table {path} ({key}) lacks the column {', '.join(missing)}; it has "
             f"{', '.join(table.columns)}."
         )
     return table

@@ -14,7 +14,7 @@ import pandas as pd
 
 from handhold.errors import StudyError
 from handhold.events import EXCLUDED, drop_incomplete, run_keys, same_label
-from handhold.io import MISSING, is_file
+from handhold.io import MISSING, is_file, require_small
 from handhold.runs import RUN, name_run
 from handhold.sources import plain_subject
 from handhold.spec import advise
@@ -372,7 +372,7 @@ def _walk(
     """List the functional files of every subject, in one walk over root, sub-*, ses-* and func."""
     root = Path(root)
     advice = explain(root) if explain else "Mend the path; it starts from data_root."
-    if not root.is_dir():
+    if not _is_folder(root):
         raise StudyError(f"the folder {root} ({key}) does not exist. {advice}")
     files, folders = _scan(root, 0)
     people = sorted(name for name in folders if name.startswith("sub-"))
@@ -475,8 +475,15 @@ def _explain_derivatives(root: Path) -> str:
     )
 
 
+def _is_folder(root: Path) -> bool:
+    try:
+        return root.is_dir()
+    except OSError:  # a name that no file system takes
+        return False
+
+
 def _folders(root: Path) -> list[str]:
-    if not root.is_dir():
+    if not _is_folder(root):
         return []
     return sorted(entry.path for entry in os.scandir(root) if entry.is_dir())
 
@@ -1051,6 +1058,7 @@ def _read_text(path: Path, where: str) -> str:
             f"not downloaded: datalad get {path}"
         )
     try:
+        require_small(path, f"{where}: {path}")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise StudyError(

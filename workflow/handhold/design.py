@@ -25,6 +25,7 @@ from handhold.collinearity import (
     variance_inflation,
 )
 from handhold.errors import StudyError
+from handhold.io import require_small
 from handhold.rundesign import RunDesign
 from handhold.runs import run_name
 
@@ -165,10 +166,13 @@ def load_confounds(
 def _read(path: Path, where: str) -> pd.DataFrame:
     """Read a confound table as nilearn does (io.read_table takes ten times as long)."""
     try:
+        require_small(path, f"{where}: the confound table {path}")
         table = pd.read_csv(path, delimiter="\t", encoding="utf-8")
         if not isinstance(table.index, pd.RangeIndex):
             # pandas would take the first column for names of rows, and shift the others
             raise ValueError("rows have more cells than the header")
+    except StudyError:
+        raise
     except (OSError, ValueError, OverflowError) as error:
         raise StudyError(
             f"{where}: the confound table {path} cannot be read ({error}). Copy it again from "

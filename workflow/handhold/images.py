@@ -35,7 +35,7 @@ LONGEST_TAIL = 4096
 # An atlas of 100 volumes in steps of 1 mm is smaller; what unpacks to more is not read for nothing.
 LARGEST = 2**31
 # Voxels of a volume: the MNI template at half a millimetre has 69 million; as float64 this many
-# take 0.64 GB, of which reading needs three.
+# take 0.64 GB, of which reading needs two.
 MOST_VOXELS = 80_000_000
 # Bytes of header and extensions before the first voxel, if the file is packed; fMRIPrep's and
 # CIFTI's extensions have less than a tenth of it.
@@ -130,15 +130,17 @@ def read_volume(
     _require_room(image, path, where)
     with _reading(path, where):
         values = np.asarray(image.dataobj, dtype=np.float64).reshape(grid.shape)
-    finite = values[np.isfinite(values)]
-    if not finite.size:
+    finite = np.isfinite(values)
+    if not finite.any():
         raise StudyError(
             f"{where}: {path} holds no finite value in {values.size} voxels. "
             "The estimation that wrote it failed; estimate it again or exclude the subject."
         )
-    if finite.min() == finite.max():
+    # not values[finite], which would take the room of another image
+    lowest = values.min(where=finite, initial=np.inf)
+    if lowest == values.max(where=finite, initial=-np.inf):
         raise StudyError(
-            f"{where}: {path} is constant ({finite[0]:g} in all {finite.size} finite voxels). "
+            f"{where}: {path} is constant ({lowest:g} in all {finite.sum()} finite voxels). "
             "The estimation that wrote it failed; estimate it again or exclude the subject."
         )
     return Volume(values, grid)
@@ -396,7 +398,7 @@ def _require_room(image, path: str | Path, where: str) -> None:
     n_bytes = stored.offset + math.prod(image.shape) * stored.dtype.itemsize
     size, packed = path.stat().st_size, path.suffix in PACKED
     if (
-        min(image.shape) < 1
+        min(image.shape, default=0) < 1
         or n_bytes > size * (DENSEST if packed else 1) + LONGEST_TAIL
     ):
         raise StudyError(

@@ -10,7 +10,7 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from functools import cache
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +30,12 @@ TEMPORARY = re.compile(r"\.\d+-.")
 COLUMNS = Path(__file__).parents[1] / "schemas" / "columns.yaml"
 # What tables of the field write where there is no value.
 MISSING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN", "None", "null"})
-# A table of images of the UK Biobank has 20 MB; one that was not meant as a table may have any size.
+# Ten images of each of 100,000 people, 200 bytes a row.
 LARGEST_TABLE = 200_000_000
-# Columns of its table of people are 30,000; reading takes a millisecond each.
-MOST_COLUMNS = 5000
+# fMRIPrep writes some thousand columns of confounds; each takes a tenth of a millisecond.
+MOST_COLUMNS = 20_000
 # Bytes of a line of so many columns.
-LONGEST_LINE = 1_000_000
+LONGEST_LINE = 2_000_000
 
 
 def read_table(path: str | Path, key: str) -> "pd.DataFrame":
@@ -64,14 +64,21 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
         )
     separator = "," if path.suffix.lower() == ".csv" else "\t"
     try:
-        _require_small(path, key, separator)
+        require_small(path, f"the table {path} ({key})", separator)
+        # lines that end in \r alone: behind a blank one, pandas loses a blank first cell
+        text = path.read_text(encoding="utf-8-sig")
+        # UTF-16 without its mark is valid UTF-8, in which every other character is null
+        if "\0" in text:
+            raise StudyError(
+                f"the table {path} ({key}) is not UTF-8 text: it holds null characters, as UTF-16 "
+                "does. Save it again as UTF-8."
+            )
         lines = pd.read_csv(
-            path,
+            StringIO(text),
             sep=separator,
             header=None,
             dtype=str,
             keep_default_na=False,
-            encoding="utf-8-sig",
             skipinitialspace=True,
         )
     except StudyError:
@@ -83,14 +90,6 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
             f"{'comma' if separator == ',' else 'tab'}-separated UTF-8 text: {error}. "
             "Save it again in that form."
         ) from error
-    # UTF-16 without its mark is valid UTF-8, in which every other character is null
-    if lines.apply(lambda column: column.str.contains("\0", regex=False, na=False)).any(
-        axis=None
-    ):
-        raise StudyError(
-            f"the table {path} ({key}) is not UTF-8 text: it holds null characters, as UTF-16 "
-            "does. Save it again as UTF-8."
-        )
     # a quote that nobody closed takes the rows that follow into its cell
     swallowed = lines.apply(
         lambda column: column.str.contains("[\n\r]", regex=True, na=False)
@@ -127,8 +126,16 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _require_small(path: Path, key: str, separator: str) -> None:
-    """Refuse what is no table by its size alone, before it takes memory and minutes."""
+def require_small(path: Path, what: str, separator: str = "\t") -> None:
+    """Refuse what is no table by its size alone, before it takes memory and minutes.
+
+    `what` names the table and its place in the study, for the error.
+
+    Raises
+    ------
+    StudyError
+        With the size.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(LONGEST_LINE)
@@ -140,9 +147,9 @@ def _require_small(path: Path, key: str, separator: str) -> None:
         or len(line) > LONGEST_LINE // 2
     ):
         raise StudyError(
-            f"the table {path} ({key}) has {size} bytes and {n_columns} columns or more in its "
-            f"first line; at most {LARGEST_TABLE} and {MOST_COLUMNS} are read. Give a table of the "
-            "columns that the study uses."
+            f"{what} has {size} bytes, and {n_columns} columns in the first "
+            f"{min(len(line), LONGEST_LINE)} bytes of its first line; no more than {LARGEST_TABLE} "
+            f"bytes or {MOST_COLUMNS} columns are read. Give a table of what the study uses."
         )
 
 
