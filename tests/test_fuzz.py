@@ -405,8 +405,8 @@ def test_an_intermediate_that_was_changed_is_named(kind, tmp_path):
     else:
         path.write_text("x" * (kind == "text"))
     said = message(io.read_arrays, path)
-    assert f"{path} is not as it was written" in said
-    assert "Remove it and run again" in said
+    assert f"{path} is damaged" in said
+    assert "Delete it, and the same command makes it again." in said
 
 
 def test_numbers_of_a_server_may_be_any_text():

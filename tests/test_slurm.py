@@ -27,7 +27,7 @@ OPTIONS = [
 QUICK = {
     **SMALL,
     "receptors": {"target": "MOR_modelled"},
-    "nulls": {"n": 999, "n_voxel": 0, "families": ["moran"]},
+    "nulls": {"n": 999, "n_voxel": 0, "families": ["moran", "gaussian"]},
 }
 # What a run says of itself, which differs from run to run.
 OWN = re.compile(r"logs/|provenance/(command|steps|written)\b")
