@@ -5,6 +5,7 @@ import locale
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from handhold import errors, io
 from handhold.errors import StudyError
 from handhold.images import Grid, read_volume, write_image
-from handhold.written import Written, made_by, tell_changed
+from handhold.written import Written, made_by, require_past, tell_changed
 
 AFFINE = np.array([[8.0, 0, 0, -76], [0, 8, 0, -108], [0, 0, 8, -76], [0, 0, 0, 1]])
 GRID = Grid(AFFINE, (20, 24, 21))
@@ -94,6 +95,65 @@ def test_a_copy_with_new_times_is_the_same_and_hashed_once(results, monkeypatch)
     assert len(hashed) == 4
 
 
+@pytest.mark.parametrize(
+    ("hours", "n_bytes", "found"),
+    [
+        (0, 5, False),
+        (0, 6, True),  # another file of the same time
+        (-2, 5, True),
+        (1, 5, True),  # brought since, and made between input and result
+        (1, 6, True),
+        (9, 6, False),  # Snakemake's
+    ],
+)
+def test_an_input_replaced_by_a_file_older_than_the_result_is_found(
+    tmp_path, hours, n_bytes, found
+):
+    folder, given = tmp_path / "results", tmp_path / "image.nii"
+    given.write_text("12345")
+    os.utime(given, (1e9, 1e9))
+    for name in ("a.tsv", "a.json", "b.tsv"):
+        io.write_text(name, folder / name)
+        os.utime(folder / name, (1e9 + 5 * 3600,) * 2)
+    written = Written(folder)
+    written.add([f"{folder}/a.tsv", f"{folder}/a.json"], [str(given)])
+    written.add([f"{folder}/b.tsv"])
+    given.write_text("54321x"[:n_bytes])
+    os.utime(given, (1e9 + hours * 3600,) * 2)
+    expected = {"a.tsv": f"{given} has been replaced"} if found else {}
+    assert changes(folder) == expected
+    written.settle()
+    assert changes(folder) == expected
+    # another result of it, made since, does not answer for the first
+    written.add([f"{folder}/b.tsv"], [str(given)])
+    assert changes(folder) == expected
+    written.add([f"{folder}/a.tsv"], [str(given)])
+    assert changes(folder) == {}
+    # a link to a file of times in steps of two seconds
+    found = given.stat()
+    given.rename(tmp_path / "moved.nii")
+    given.symlink_to(tmp_path / "moved.nii")
+    os.utime(given, ns=(0, found.st_mtime_ns - 10**9))
+    assert changes(folder) == {}
+    given.unlink()
+    assert changes(folder) == {}
+
+
+def test_times_to_come_are_mended_in_results_and_refused_in_inputs(results):
+    ahead = time.time() + 86400
+    for path in results.rglob("*"):
+        os.utime(path, (ahead, ahead))
+    with pytest.raises(
+        StudyError, match=r"1 of the files .+ time to come \(.+a\.tsv: 2"
+    ):
+        require_past([str(results / "a.tsv"), str(results / "not there")])
+    written = Written(results)
+    assert written.look() == {}
+    written.settle()
+    require_past([str(results / name) for name in ("a.tsv", "group/one.nii.gz")])
+    assert changes(results) == {}
+
+
 def test_looking_writes_nothing(results):
     before = (results / io.RECORD).read_bytes()
     os.utime(results / "a.tsv", (1, 1))
@@ -148,7 +208,7 @@ def test_files_are_named_only_where_a_job_makes_them():
     changed = {f"out/{name}": "missing" for name in ("a", "group/b", "gone")}
     assert made_by(["out/group/b"]) == {"out/group/b", "out/group", "out", "."}
     said = tell_changed(changed, ["out/a", "out/group"])
-    assert "2 files are" in said
+    assert "2 results are" in said
     assert "out/a (missing), out/group/b (missing)." in said
     assert tell_changed(changed, ["out/other"]) == ""
     many = {f"out/{n}": "missing" for n in range(1200)}

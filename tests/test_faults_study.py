@@ -158,7 +158,7 @@ def test_a_changed_result_is_named_and_made_again(tmp_path):
     said, planned = study.planned("--until", "write_manifest")
     n_bytes = len(before["manifest.tsv"])
     assert (
-        "handhold: 2 files are not what was written, and are made again: "
+        "handhold: 2 results are not as they were written, and are made again: "
         f"results/s/manifest.tsv (700 of {n_bytes:,} bytes), results/s/runs.json (missing).\n"
     ) in said
     assert "write_manifest" in planned
@@ -340,7 +340,33 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(tmp_path):
     assert not study.locks
     kept = study.content()
     study.run(*until)
-    assert {name: study.content()[name] for name in kept} == kept
+    before = study.content()
+    assert {name: before[name] for name in kept} == kept
+    # The clock was a day ahead, and is right again; then one image is replaced by an older one.
+    for path in study.results.rglob("*"):
+        os.utime(path, (time.time() + 86400,) * 2)
+    assert study.planned(*until)[1] == set()
+    image = study.folder / "data" / "sub-03_alone_threat.nii.gz"
+    shutil.copy(image.with_name("sub-04_alone_threat.nii.gz"), image)
+    os.utime(image, (1e9, 1e9))
+    said, planned = study.planned(*until)
+    assert f"(data/{image.name} has been replaced)" in said
+    assert planned == {"read_subject", "join_regions", "attenuate"}
+    assert set(re.findall(r"label=(\w+)", said)) == {"03"}
+    study.run(*until)
+    after = study.content()
+    changed = {name for name in before if after[name] != before[name]}
+    assert {name for name in changed if name.startswith("regions/subjects/")} == {
+        *("regions/subjects/03_rois.tsv", "regions/subjects/03_parcels.tsv")
+    }
+    assert "attenuation/rois.tsv" in changed
+    # a time to come: nothing to do for a file that is the same, else refused before any job
+    os.utime(image, (time.time() + 86400,) * 2)
+    assert study.planned(*until)[1] == set()
+    said = study.run(*until, "--forcerun", "read_subject", fails=True)
+    assert f"have a time to come (data/{image.name}: " in said
+    assert "Traceback" not in said
+    assert study.content() == after
 
 
 # --- Disks ---------------------------------------------------------------------------------------
@@ -370,7 +396,9 @@ def test_a_full_disk_is_one_sentence_and_gone_on_from(tmp_path, mounting):
         mount -t tmpfs -o size=20m tmpfs results
         "$@" {until} > full.txt 2>&1 && exit 3
         ls -A results/s/regions > left.txt
-        mount -o remount,size=200m results
+        dd if=/dev/zero of=results/other bs=1k
+        "$@" {until} > again.txt 2>&1 && exit 4
+        rm results/other; mount -o remount,size=200m results
         "$@" {until} && cp -r results/s/regions regions
     """
     said = study.run(prefix=[*mounting, "sh", "-c", script, "sh"])
@@ -381,6 +409,9 @@ def test_a_full_disk_is_one_sentence_and_gone_on_from(tmp_path, mounting):
     assert "the disk is full" in full
     assert "Traceback" not in full
     assert (study.folder / "left.txt").read_text() == ""
+    again = (study.folder / "again.txt").read_text("utf-8")
+    assert "results/s cannot be written or read: the disk is full" in again
+    assert "Traceback" not in again
     assert "handhold: done" in said
     assert (study.folder / "regions" / "parcels.npz").stat().st_size > 30e6
 
@@ -395,7 +426,7 @@ def test_results_that_may_not_be_written_are_one_sentence(tmp_path, mounting):
     """
     readonly = {"prefix": [*mounting, "sh", "-c", script, "sh"], "fails": True}
     said = study.run("--until", "define_regions", **readonly)
-    assert "Read-only file system: 'results/s/regions'" in said
+    assert "results/s cannot be written or read: this file system is read-only" in said
     assert "Traceback" not in said
     again = ("--until", "write_manifest", "--forcerun", "write_manifest")
     said = study.run(*again, **readonly)

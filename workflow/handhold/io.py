@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO, StringIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
-from handhold.errors import StudyError
+from handhold.errors import StudyError, in_words
 from handhold.regions import Cloud
 
 if TYPE_CHECKING:
@@ -338,6 +339,24 @@ def replacing(path: str | Path):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Refuse a folder, or where it would be made, that takes no megabyte.
+
+    Raises
+    ------
+    StudyError
+        If the disk is full or read-only, or the permissions forbid it.
+    """
+    folder = Path(folder)
+    place = next(own for own in (folder, *folder.parents) if own.is_dir())
+    try:
+        with TemporaryFile(dir=place) as file:
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        error.filename = str(place)
+        raise StudyError(in_words(error) or str(error)) from error
 
 
 def checksum(path: str | Path, algorithm: str = "sha256") -> str:

@@ -1,36 +1,36 @@
-"""The record of what a study's jobs have written, and whether it is still there as it was.
+"""The record of what a study's jobs have written and read, and whether it is still the same.
 
-Snakemake looks at times, and takes a result that was cut short or altered for whole. So each file
-is recorded with its checksum once its job has ended, and looked at when the next run starts.
+Snakemake looks at times: it takes a result that was cut short or altered for whole, and an input
+that was replaced by an older file for the one that was read. So each file is recorded once its job
+has ended, and looked at when the next run starts.
 """
 
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from handhold.errors import StudyError
 from handhold.io import RECORD, TEMPORARY, checksum, write_text
 
-HEADER = "path\tbytes\tmtime_ns\tsha256"
-# How many changed files a message names.
+HEADER = "path\tbytes\tmtime_ns\tsha256, or the result that an input was read for"
+SHA256 = re.compile("[0-9a-f]{64}")
+# Some file systems keep times in steps of two seconds, so that a copy is off by as much.
+COARSE_NS = 2 * 10**9
+# How many files a message names.
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file as it was written: its size, time of change and SHA-256."""
+    """One file as it was: its size, time of change and SHA-256; of an input, what it was for."""
 
     n_bytes: int
     mtime_ns: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> "Entry":
-        """Describe a file that is there."""
-        # The time before the content: what changes in between is hashed at the next look.
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns, checksum(path))
+    mark: str
 
 
 class Written:
@@ -42,32 +42,34 @@ class Written:
     Parameters
     ----------
     folder : path
-        The results of the study; paths in the record start there.
+        The results of the study; paths of results in the record start there.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.path = self.folder / RECORD
-        # Files whose time alone has changed, as they are now.
+        # Results whose time alone has changed, as they are now.
         self.moved: dict[str, Entry] = {}
 
     def look(self, *, verify: bool = False) -> dict[str, str]:
-        """Return how each file differs that is not what was written, by its path.
+        """Return why a result cannot be trusted, by its path.
 
-        A file with the size and time of its entry is trusted, unless `verify` asks for its
+        A result with the size and time of its entry is trusted, unless `verify` asks for its
         content too; any other is hashed, so that a copy with new times is the same file.
         """
-        changed = {}
-        for name, entry in self._read().items():
+        results, inputs = self._read()
+        changed, times = {}, {}
+        for name, entry in results.items():
             path = f"{self.folder}/{name}"
             try:
                 found = os.stat(path)  # noqa: PTH116  a tenth of the time, of 100,000 files
+                times[name] = found.st_mtime_ns
                 same_time = found.st_mtime_ns == entry.mtime_ns
                 if found.st_size != entry.n_bytes:
                     changed[path] = f"{found.st_size:,} of {entry.n_bytes:,} bytes"
                 elif same_time and not verify:
                     continue
-                elif checksum(path) != entry.sha256:
+                elif checksum(path) != entry.mark:
                     changed[path] = "other content"
                 elif not same_time:
                     self.moved[name] = replace(entry, mtime_ns=found.st_mtime_ns)
@@ -75,18 +77,32 @@ class Written:
                 changed[path] = "missing"
             except OSError as error:
                 changed[path] = error.strerror
+        for (path, name), entry in inputs.items():
+            if name in times and _is_replaced(path, entry, times[name]):
+                changed.setdefault(f"{self.folder}/{name}", f"{path} has been replaced")
         return changed
 
     def settle(self) -> None:
-        """Put the record in order: one line per file, none cut short, with the times of now."""
-        entries = self._read()
+        """Put the record in order: one line per file, none cut short, with the times of now.
+
+        A result of a time to come, after a clock was set back, gets the time of now: Snakemake
+        would take whatever is made from it for older.
+        """
+        results, inputs = self._read()
+        now = time.time_ns()
         for name, entry in self.moved.items():
-            if name in entries and entries[name].sha256 == entry.sha256:
-                entries[name] = entry
-        if entries:
-            lines = [HEADER, *(_line(*item) for item in entries.items()), ""]
+            if name in results and results[name].mark == entry.mark:
+                results[name] = entry
+        for name, entry in results.items():
+            if entry.mtime_ns > now:
+                with suppress(OSError):
+                    os.utime(self.folder / name, ns=(now, now))
+                    results[name] = replace(entry, mtime_ns=now)
+        if results:
+            lines = [_line(*item) for item in results.items()]
+            lines += [_line(path, entry) for (path, _), entry in inputs.items()]
             with suppress(OSError):
-                write_text("\n".join(lines), self.path)
+                write_text("\n".join([HEADER, *lines, ""]), self.path)
 
     def sweep(self) -> None:
         """Remove the temporary files of jobs that were killed; no job may be running."""
@@ -95,29 +111,73 @@ class Written:
                 with suppress(OSError):
                     Path(folder, name).unlink()
 
-    def add(self, outputs: Iterable[str]) -> None:
-        """Record the files that a job has written, and each file of a folder."""
+    def add(self, outputs: Iterable[str], inputs: Iterable[str] = ()) -> None:
+        """Record what a job has written, each file of a folder too, and what it read for that.
+
+        `inputs` are files that no job makes.
+        """
         with suppress(OSError):
+            made = [p for p in _files(outputs) if p.is_relative_to(self.folder)]
+            names = [path.relative_to(self.folder).as_posix() for path in made]
+            # The time before the content: what changes in between is hashed the next time.
+            found = [_entry(path) for path in made]
             lines = [
-                _line(path.relative_to(self.folder).as_posix(), Entry.of(path)) + "\n"
-                for path in _files(outputs)
-                if path.is_relative_to(self.folder)
+                _line(name, replace(entry, mark=checksum(path)))
+                for name, entry, path in zip(names, found, made, strict=True)
+            ]
+            lines += [
+                _line(path, replace(_entry(path), mark=names[0]))
+                for path in inputs
+                if names and not {"\t", "\n"} & set(path)
             ]
             if lines:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as file:
-                    file.write("".join(lines))
+                    file.write("".join(f"{line}\n" for line in lines))
 
-    def _read(self) -> dict[str, Entry]:
-        """Read the last entry of each file; a line that a killed run left half is no entry."""
-        if not self.path.is_file():
-            return {}
-        entries = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            name, *rest = line.split("\t")
-            if len(rest) == 3 and rest[0].isdigit() and len(rest[2]) == 64:
-                entries[name] = Entry(int(rest[0]), int(rest[1]), rest[2])
-        return entries
+    def _read(self) -> tuple[dict[str, Entry], dict[tuple[str, str], Entry]]:
+        """Read the last entry of each result, and of each input and the result it was for.
+
+        A line that a killed run left half is no entry.
+        """
+        results, inputs = {}, {}
+        if self.path.is_file():
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            # without what stands behind the last line end
+            for line in text.split("\n")[:-1]:
+                name, *rest = line.split("\t")
+                if len(rest) == 3 and rest[0].isdigit() and rest[1].isdigit():
+                    entry = Entry(int(rest[0]), int(rest[1]), rest[2])
+                    if SHA256.fullmatch(entry.mark):
+                        results[name] = entry
+                    else:
+                        inputs[name, entry.mark] = entry
+        return results, inputs
+
+
+def require_past(paths: Iterable[str]) -> None:
+    """Refuse files of a time to come: Snakemake takes what is made from them for older.
+
+    Raises
+    ------
+    StudyError
+        If there are any.
+    """
+    latest, ahead = time.time_ns() + COARSE_NS, []
+    for path in paths:
+        with suppress(OSError):
+            if os.stat(path).st_mtime_ns > latest:  # noqa: PTH116
+                ahead.append(path)
+    if ahead:
+        when = time.strftime(
+            "%Y-%m-%d %H:%M", time.localtime(Path(ahead[0]).stat().st_mtime)
+        )
+        raise StudyError(
+            f"{len(ahead):,} of the files that are to be read have a time to come ({ahead[0]}: "
+            f"{when}), so that what is made from them would look out of date at once. Set the "
+            "clock right, of this machine or of the one that keeps the files, or give them the "
+            "time of now (touch)."
+        )
 
 
 def made_by(changed: Iterable[str]) -> set[str]:
@@ -126,12 +186,12 @@ def made_by(changed: Iterable[str]) -> set[str]:
 
 
 def tell_changed(changed: dict[str, str], outputs: Iterable[str]) -> str:
-    r"""Name the changed files that jobs are about to make again; `outputs` are what those write.
+    r"""Name the changed results that jobs are about to make again; `outputs` are what those write.
 
     Examples
     --------
     >>> tell_changed({"out/a.tsv": "missing", "out/b.tsv": "3 of 40 bytes"}, ["out/a.tsv"])
-    'handhold: 1 file is not what was written, and is made again: out/a.tsv (missing).\n'
+    'handhold: 1 result is not as it was written, and is made again: out/a.tsv (missing).\n'
     """
     made = set(outputs)
     again = [path for path in changed if not made.isdisjoint(made_by([path]))]
@@ -140,23 +200,41 @@ def tell_changed(changed: dict[str, str], outputs: Iterable[str]) -> str:
     named = ", ".join(f"{path} ({changed[path]})" for path in again[:NAMED])
     if len(again) > NAMED:
         named += f" and {len(again) - NAMED:,} more"
-    which = "1 file is" if len(again) == 1 else f"{len(again):,} files are"
-    verb = "is" if len(again) == 1 else "are"
-    return f"handhold: {which} not what was written, and {verb} made again: {named}.\n"
+    if len(again) == 1:
+        which, verb = "1 result is not as it was", "is"
+    else:
+        which, verb = f"{len(again):,} results are not as they were", "are"
+    return f"handhold: {which} written, and {verb} made again: {named}.\n"
+
+
+def _is_replaced(path: str, entry: Entry, made_ns: int) -> bool:
+    """Tell whether an input is another file, with a time before what was made from the former.
+
+    A later one Snakemake finds itself, and knows a small file by its content; of a missing one it
+    says so.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return False
+    same_time = abs(found.st_mtime_ns - entry.mtime_ns) < COARSE_NS
+    same = same_time and found.st_size == entry.n_bytes
+    return not same and found.st_mtime_ns <= made_ns
+
+
+def _entry(path: str | Path) -> Entry:
+    found = Path(path).stat()
+    return Entry(found.st_size, found.st_mtime_ns, "")
 
 
 def _line(name: str, entry: Entry) -> str:
-    return f"{name}\t{entry.n_bytes}\t{entry.mtime_ns}\t{entry.sha256}"
+    return f"{name}\t{entry.n_bytes}\t{entry.mtime_ns}\t{entry.mark}"
 
 
 def _files(outputs: Iterable[str]) -> Iterator[Path]:
     for path in map(Path, outputs):
         if path.is_dir():
             # not the hidden: Snakemake keeps the time of a folder in one
-            yield from (
-                own
-                for own in sorted(path.rglob("[!.]*"))
-                if own.is_file() and not own.is_symlink()
-            )
+            yield from (own for own in sorted(path.rglob("[!.]*")) if own.is_file())
         else:
             yield path

@@ -12,7 +12,7 @@ from snakemake.io import is_flagged
 from handhold.derivatives import group_names, image_names
 from handhold.errors import RUN, StudyError
 from handhold.fmriprep import is_wanted
-from handhold.io import write_results
+from handhold.io import require_writable, write_results
 from handhold.progress import (
     Follower,
     part_on_error,
@@ -24,7 +24,7 @@ from handhold.public import NotFetchedError
 from handhold.resources import memory as ask_memory, minutes
 from handhold.spec import require_readable, results_folder
 from handhold.study import code_of, open_study, plan_preprocessing, rated_cue
-from handhold.written import Written, made_by, tell_changed
+from handhold.written import Written, made_by, require_past, tell_changed
 
 # One BLAS thread per job is as fast as two, and two jobs do not then fight over the cores.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -118,6 +118,13 @@ def plan(build=workflow._build_dag):
 workflow._build_dag = plan
 
 
+def kept_files(job):
+    """Return what a job writes and keeps, and what it reads that no job makes; not the package."""
+    made = set().union(*workflow.dag.dependencies[job].values())
+    outputs = [path for path in job.output if not is_flagged(path, "temp")]
+    return outputs, sorted(set(job.input) - made - set(job.input.get("code", ())))
+
+
 def refuse_to_start(wildcards):
     """Say why there is nothing to analyse yet."""
     raise WorkflowError(WHY)
@@ -198,6 +205,16 @@ def figure(name, of="quality", caption=None):
 
 # No rule's output: what was typed and what had to run differ from run to run, results do not.
 onstart:
+    try:
+        require_writable(OUT)
+        require_writable(".snakemake")
+        WRITTEN.settle()
+        WRITTEN.sweep()
+        require_past(
+            {path for job in workflow.dag.needrun_jobs() for path in job.input}
+        )
+    except StudyError as error:
+        raise WorkflowError(str(error)) from None
     jobs = [
         (job.rule.name, job.rule.docstring or "", workflow.dag.needrun(job))
         for job in workflow.dag.jobs
@@ -211,15 +228,10 @@ onstart:
         # a target that is no step asks nothing
         steps = list_steps(job for job in jobs if job[1])
         write_results(steps, folder / "steps.tsv")
-    WRITTEN.settle()
-    WRITTEN.sweep()
-    outputs = {
-        job.jobid: [path for path in job.output if not is_flagged(path, "temp")]
-        for job in workflow.dag.needrun_jobs()
-    }
+    files = {job.jobid: kept_files(job) for job in workflow.dag.needrun_jobs()}
     follower = Follower(
         (name for name, _, runs in jobs if runs),
-        ended=lambda job: WRITTEN.add(outputs.get(job, ())),
+        ended=lambda job: WRITTEN.add(*files.get(job, ((), ()))),
     )
     FOLLOWERS.append(follower)
     logger.addHandler(FOLLOWERS[0])
