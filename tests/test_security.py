@@ -235,6 +235,17 @@ def test_a_person_has_a_file_name_of_their_own(labels):
     assert len({*named.values()}) == len(labels)
 
 
+def test_a_link_among_the_results_is_replaced_and_not_followed(tmp_path):
+    outside, link = tmp_path / "outside.tsv", tmp_path / "results" / "relief.tsv"
+    outside.write_text("mine")
+    link.parent.mkdir()
+    link.symlink_to(outside)
+    io.write_text("theirs", link)
+    assert outside.read_text() == "mine"
+    assert link.read_text() == "theirs"
+    assert not link.is_symlink()
+
+
 def test_a_definition_of_rois_is_no_path(tmp_path):
     rows = ["definition\tregion\themisphere\trole\tatlas\tlabels\tsource"]
     rows += ["../x\tacc\tleft\thypothesised\taal3\tACC_pre_L\tmine"]
