@@ -51,7 +51,7 @@ def message(function, *arguments, **options):
     return str(caught.value)
 
 
-# --- Many cases, in a process of their own with 2 GB and 10 s for each ---------------------------
+# --- Many cases, in a process of their own with 2 GB, and 10 s for each ---------------------------
 
 
 def survey(folder, *options):
@@ -71,8 +71,8 @@ def hold(rows, n):
 
 
 def test_bent_inputs_are_read_rightly_or_refused_in_one_message(tmp_path):
-    rows, _ = survey(tmp_path, "--cases", "60")
-    hold(rows, 60)
+    rows, _ = survey(tmp_path, "--cases", "45")
+    hold(rows, 45)
     assert set(rows) == set(TARGETS)
     # a target whose cases all end alike tests nothing
     assert all(row["read"] and row["refused"] for row in rows.values()), rows
@@ -83,9 +83,9 @@ def test_bent_inputs_are_read_rightly_or_refused_in_one_message(tmp_path):
 def test_more_bent_inputs(third, tmp_path):
     # by thirds, since each process has to load what parses
     named = [part for target in [*TARGETS][third::3] for part in ("--target", target)]
-    rows, _ = survey(tmp_path, "--first", "60", "--cases", "650", *named)
+    rows, _ = survey(tmp_path, "--first", "45", "--cases", "660", *named)
     assert len(rows) == len(TARGETS) / 3
-    hold(rows, 650)
+    hold(rows, 660)
 
 
 def test_sizes_that_nobody_has_take_no_memory_and_no_time(tmp_path):
