@@ -51,7 +51,7 @@ def message(function, *arguments, **options):
     return str(caught.value)
 
 
-# --- Many cases, in a process of their own with 2 GB and 10 s for each ---------------------------
+# --- Many cases, in a process of their own with 2 GB, and 10 s for each ---------------------------
 
 
 def survey(folder, *options):
@@ -71,18 +71,21 @@ def hold(rows, n):
 
 
 def test_bent_inputs_are_read_rightly_or_refused_in_one_message(tmp_path):
-    rows, _ = survey(tmp_path, "--cases", "60")
-    hold(rows, 60)
+    rows, _ = survey(tmp_path, "--cases", "45")
+    hold(rows, 45)
     assert set(rows) == set(TARGETS)
     # a target whose cases all end alike tests nothing
     assert all(row["read"] and row["refused"] for row in rows.values()), rows
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
-def test_more_bent_inputs(target, tmp_path):
-    rows, _ = survey(tmp_path, "--first", "60", "--cases", "650", "--target", target)
-    hold(rows, 650)
+@pytest.mark.parametrize("third", [0, 1, 2])
+def test_more_bent_inputs(third, tmp_path):
+    # by thirds, since each process has to load what parses
+    named = [part for target in [*TARGETS][third::3] for part in ("--target", target)]
+    rows, _ = survey(tmp_path, "--first", "45", "--cases", "660", *named)
+    assert len(rows) == len(TARGETS) / 3
+    hold(rows, 660)
 
 
 def test_sizes_that_nobody_has_take_no_memory_and_no_time(tmp_path):
@@ -259,6 +262,15 @@ def test_a_blank_first_cell_behind_a_blank_line_shifts_nothing(tmp_path):
         assert (row["b"], row["c"]) == ("2", "3")
 
 
+def test_nan_is_a_word_where_a_column_says_so(tmp_path):
+    # the value outside the brain of a receptor map may be nan, and was read as not known
+    path = tmp_path / "t.tsv"
+    path.write_text("receptor\tbackground\nMOR\tnan\nKOR\tn/a\nNaN\t0\n")
+    table = io.read_table(path, "receptors.table", with_nan="background")
+    assert table["background"].fillna("missing").tolist() == ["nan", "missing", "0"]
+    assert table["receptor"].isna().tolist() == [False, False, True]
+
+
 def test_a_quotation_mark_takes_no_rows_away(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text('id\tnote\n01\t"didn\'t sleep\n02\tfine\n03\tlate"\n')
@@ -364,18 +376,6 @@ def test_a_structure_rule_is_a_pattern(rule, tmp_path):
     # of more digits than Python turns into a number: a pattern that nothing fits
     many = replace(atlas, structure_rule=f"cortex={'9' * 5000}-1")
     assert set(atlases._structure(many, codes, names)) == {"subcortex"}
-
-
-@pytest.mark.parametrize(
-    "rule", ["cortex=(", "subcortex=" + "9" * 5000 + "-1", "cortex=[z-a]"]
-)
-def test_a_structure_rule_is_a_pattern(rule, tmp_path):
-    atlas = atlases.Atlas("mine", "labels", tmp_path, tmp_path, "names", rule, "x")
-    codes, names = np.array([1, 2]), np.array(["a", "b"])
-    try:
-        atlases._structure(atlas, codes, names)
-    except StudyError as error:
-        assert "structure_rule" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,8 @@ def many_people(folder: Path) -> None:
 
 
 def nested(folder: Path) -> None:
-    """A sidecar of a million brackets, and one of 100 MB."""
-    for content in ("[" * MILLION, json.dumps({**SIDECAR, "x": "y" * 100 * MILLION})):
+    """A sidecar of a million brackets, and one of 30 MB."""
+    for content in ("[" * MILLION, json.dumps({**SIDECAR, "x": "y" * 30 * MILLION})):
         path = put(folder, "sub-01_bold.json", content)
         run = {"subject": "01", "session": None, "run": None, "sidecar": str(path)}
         attempt(lambda run=run: bids.repetition_time(run), "sub-01")

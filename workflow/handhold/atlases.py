@@ -126,6 +126,12 @@ def read_definitions(path: str | Path, definitions: list[str]) -> pd.DataFrame:
             f"{', '.join(table['definition'].unique())}."
         )
     chosen = pd.concat([table[table["definition"] == name] for name in definitions])
+    parted = [name for name in definitions if "/" in name]
+    if parted:
+        raise StudyError(
+            f"{path}: the name {', '.join(parted)} holds a /, which parts definitions from regions "
+            "(regions.rois, column definition). Rename it."
+        )
     facts = chosen.groupby(["definition", "region"], sort=False)[
         ["hemisphere", "role"]
     ].nunique()

@@ -14,6 +14,8 @@ from handhold.io import replacing, write_text
 DATA, OUT, WORK, LICENSE = "/data", "/out", "/scratch", "/license.txt"
 # What parts a path from its place in the container, in the options of both engines.
 SEPARATORS = ":,"
+# What Snakemake would fill something in between.
+FILLED_IN = "{}<>"
 # Threads beyond these do not make a single tool of fMRIPrep faster (its own default).
 MOST_THREADS = 8
 # People, and lines of a failed command's output, that a message has.
@@ -263,10 +265,13 @@ def _require_plain(of_bids: dict, chosen: dict) -> None:
         "fmriprep.license_file": chosen["license_file"],
     }
     odd = [
-        f"{path} ({key})" for key, path in named.items() if set(SEPARATORS) & set(path)
+        f"{path} ({key})"
+        for key, path in named.items()
+        if {*SEPARATORS, *FILLED_IN} & set(path)
     ]
     if odd:
         raise StudyError(
-            f"paths with a colon or comma cannot be bound into a container: {'; '.join(odd)}. "
+            "paths with a colon or comma cannot be bound into a container, nor given to Snakemake "
+            f"with braces or angle brackets: {'; '.join(odd)}. "
             "Rename the folder, or give a symbolic link without them."
         )

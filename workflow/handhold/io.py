@@ -39,7 +39,7 @@ MOST_COLUMNS = 20_000
 LONGEST_LINE = 2_000_000
 
 
-def read_table(path: str | Path, key: str) -> "pd.DataFrame":
+def read_table(path: str | Path, key: str, *, with_nan: str = "") -> "pd.DataFrame":
     """Read a TSV or CSV table as text; blanks and n/a become missing.
 
     Parameters
@@ -48,6 +48,8 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
         Ends in .tsv, .txt (tabs) or .csv (commas).
     key : str
         The configuration key that names the table, for the error.
+    with_nan : str
+        A column in which nan is a word of its own, and not missing.
 
     Raises
     ------
@@ -116,7 +118,10 @@ def read_table(path: str | Path, key: str) -> "pd.DataFrame":
         )
     table = lines.iloc[1:].set_axis(header, axis=1).reset_index(drop=True)
     table = table.apply(lambda column: column.str.strip())
-    return table.mask(table.isin(MISSING))
+    missing = table.isin(MISSING)
+    if with_nan in table:
+        missing[with_nan] &= table[with_nan].str.lower() != "nan"
+    return table.mask(missing)
 
 
 def is_file(path: Path) -> bool:

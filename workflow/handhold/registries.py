@@ -8,6 +8,7 @@ import yaml
 
 from handhold.errors import StudyError
 from handhold.io import checksum, is_file
+from handhold.spec import BRACES
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "registries.yaml"
 # Cells that a message lists one by one.
@@ -47,6 +48,13 @@ def require_valid(rows: pd.DataFrame, registry: str, where: str) -> None:
         for row in rows.fillna("").to_dict("records")
         for column, entry in known.items()
         if column in row and not _fits(row[column], entry)
+    ]
+    faults += [
+        f"{row[name]}: {column} is {row[column]!r}, in which Snakemake would fill something in "
+        "between braces"
+        for row in rows.fillna("").to_dict("records")
+        for column in known
+        if BRACES & set(row.get(column, ""))
     ]
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults[:SHOWN])

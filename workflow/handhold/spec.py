@@ -33,7 +33,10 @@ MOST_VALUES = 20_000
 LARGEST_FILE = 1_000_000
 DEEPEST = 30
 # What YAML may call a value: no code, no bytes, no sets.
-TAGS = frozenset("str int float bool null timestamp merge seq map".split())
+TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "seq", "map"}
+# Snakemake takes {name} in a text that a rule is given for a wildcard.
+BRACES = {*"{}"}
+TEMPLATES = {"maps.image_template", "maps.variance_template"}
 # Longest text that a message quotes.
 SHOWN = 80
 # The key that has Snakemake run Python that stands in a configuration (yte).
@@ -245,6 +248,11 @@ def _oddities(config: Any) -> list[str]:
         if isinstance(value, str) and not _is_text(value):
             faults.append(
                 f"{where[:SHOWN]} holds a character that no text has ({_quote(value)})"
+            )
+        elif isinstance(value, str) and BRACES & set(value) and where not in TEMPLATES:
+            faults.append(
+                f"{where[:SHOWN]} holds a brace, between which Snakemake would fill something in "
+                f"({_quote(value)})"
             )
         elif isinstance(value, dict):
             for name, below in value.items():

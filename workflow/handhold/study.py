@@ -33,6 +33,9 @@ SCRIPTS = PACKAGE.parent / "scripts"
 # Designs are made together, since the library that makes them takes three seconds to load; few
 # at a time, so that a new subject does not have everyone estimated again.
 BATCH = 8
+FILLED_IN = {*"{}<>"}
+# Paths that a message lists one by one.
+SHOWN = 10
 RUN_FILES = ("bold", "mask", "confounds", "events", "sidecar")
 NO_RUNS = pd.DataFrame(columns=["subject", "session", "run", *RUN_FILES])
 RECEPTOR_COLUMNS = (
@@ -334,7 +337,26 @@ def open_study(config: dict) -> Study:
     )
     for path in study.distances:
         read_table(path, "nulls.distances")
+    _require_plain(study)
     return study
+
+
+def _require_plain(study: Study) -> None:
+    """Refuse paths and labels in which Snakemake would fill something in: {wildcard}, <pathvar>."""
+    section = study.resolved["regions"]
+    paths = [str(PACKAGE), section["rois"], section["atlases"], *study.given]
+    paths += [*study.tables, *study.atlas_files, *study.receptors["path"]]
+    odd = [path for path in dict.fromkeys(paths) if FILLED_IN & set(path)]
+    people = {*study.manifest.subjects, *study.manifest.excluded["subject"].dropna()}
+    odd += [f"sub-{label}" for label in sorted(people) if spec.BRACES & set(label)]
+    if odd:
+        listed = "\n".join(f"  - {path}" for path in odd[:SHOWN])
+        more = f"\n  - and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        raise StudyError(
+            f"{len(odd)} paths or labels of the study hold a brace or an angle bracket, between "
+            f"which Snakemake would fill something in:\n{listed}{more}\n"
+            "Rename people, files or folders, or give symbolic links without them."
+        )
 
 
 def _open_maps(config: dict, folder: str) -> Source:
@@ -630,7 +652,9 @@ def _receptors(config: dict, folder: str) -> pd.DataFrame:
         table = pd.DataFrame(simulate_bids.RECEPTORS)
         root = Path(folder, "simulated")
     else:
-        table = read_table(chosen["table"], "receptors.table").fillna("")
+        table = read_table(
+            chosen["table"], "receptors.table", with_nan="background"
+        ).fillna("")
         root = Path(config["data_root"])
     for column in ("negative", "kind", "checksum", "doi", "note"):
         if column not in table:
