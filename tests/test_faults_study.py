@@ -156,18 +156,27 @@ def test_a_changed_result_is_named_and_made_again(tmp_path):
     before, record = study.content(), (study.results / RECORD).read_bytes()
     os.truncate(study.results / "manifest.tsv", 700)
     (study.results / "runs.json").unlink()
-    said, planned = study.planned("--until", "write_manifest")
+    # a bit that flips by itself leaves the time as it is
+    flipped = study.results / "excluded.json"
+    time_of = flipped.stat().st_mtime_ns
+    flipped.write_bytes(before["excluded.json"].replace(b"a", b"A", 1))
+    os.utime(flipped, ns=(time_of, time_of))
+    every = ("--until", "write_manifest", "--config", "verify=true")
+    said, planned = study.planned(*every)
     n_bytes = len(before["manifest.tsv"])
     assert (
-        "handhold: 2 results are not as they were written, and are made again: "
-        f"results/s/manifest.tsv (700 of {n_bytes:,} bytes), results/s/runs.json (missing).\n"
+        "handhold: 3 results are not as they were written, and are made again: "
+        f"results/s/manifest.tsv (700 of {n_bytes:,} bytes), results/s/runs.json (missing), "
+        "results/s/excluded.json (other content).\n"
     ) in said
     assert "write_manifest" in planned
     assert (study.results / RECORD).read_bytes() == record
-    said = study.run("--until", "write_manifest")
+    said = study.run(*every)
     assert "are made again: results/s/manifest.tsv" in said
     assert study.content() == before
-    assert "handhold:" not in study.planned("--until", "write_manifest")[0]
+    said, planned = study.planned(*every)
+    assert "handhold: the results are as they were written.\n" in said
+    assert planned == set()
 
 
 # --- Another machine -------------------------------------------------------------------------
