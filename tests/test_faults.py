@@ -1,8 +1,8 @@
 """What may break a run: nothing is lost, nothing wrong, nothing half-written."""
 
 import errno
-import locale
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -274,9 +274,9 @@ def test_a_flipped_bit_in_arrays_is_no_other_number(tmp_path, rng):
     io.write_arrays(arrays, path)
     recorded(path)
     with zipfile.ZipFile(path) as file:
-        n_content = sum(info.file_size for info in file.infolist())
+        share = sum(i.file_size for i in file.infolist()) / path.stat().st_size
     refused = 0
-    for place, damaged in flips(path, path.stat().st_size):
+    for place, damaged in flips(path, 1000):
         path.write_bytes(damaged)
         try:
             found = io.read_arrays(path)
@@ -287,7 +287,7 @@ def test_a_flipped_bit_in_arrays_is_no_other_number(tmp_path, rng):
         else:  # a time or a flag in the directory of the archive
             for name in set(found) & set(arrays):
                 assert np.array_equal(found[name], arrays[name]), place
-    assert refused >= n_content
+    assert refused >= 1000 * share
 
 
 TABLE = pd.DataFrame(
@@ -377,11 +377,12 @@ def test_what_a_disk_refuses_is_one_sentence(tmp_path, number, said, monkeypatch
 # --- A job does not outlive its Snakemake --------------------------------------------------
 
 JOB = """
-import sys, time
+import os, subprocess, sys
 from handhold.errors import speak_plainly
 speak_plainly(sys.argv[1])
-print("ready", flush=True)
-time.sleep(60)
+child = subprocess.Popen(["sleep", "60"])
+print(os.getpid(), child.pid, flush=True)
+child.wait()
 """
 # As Snakemake does it: a shell between itself and the job.
 PARENT = """
@@ -399,49 +400,15 @@ def test_a_job_ends_when_its_snakemake_is_killed(tmp_path, run):
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, run, job], stdout=subprocess.PIPE, text=True
     )
-    assert parent.stdout.readline() == "ready\n"
+    processes = parent.stdout.readline().split()
     parent.kill()
     parent.wait()
-    # the pipe is closed by the last who has it: the job
+    # the pipe is closed by the last who has it: the job, or what it has started
     if run == "own":
         assert parent.communicate(timeout=10)[0] == ""
     else:  # an ancestor that is still there
         with pytest.raises(subprocess.TimeoutExpired):
             parent.communicate(timeout=3)
-        found = subprocess.run(
-            ["pgrep", "-f", str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        for process in found.stdout.split():
-            os.kill(int(process), 9)
+        for process in processes:
+            os.kill(int(process), signal.SIGKILL)
         parent.communicate()
-
-
-# --- Place and time ------------------------------------------------------------------------
-
-
-def test_a_decimal_comma_changes_no_number(tmp_path):
-    before = locale.setlocale(locale.LC_ALL)
-    io.write_results(TABLE, tmp_path / "before.tsv")
-    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "de_DE.utf8"):
-        try:
-            locale.setlocale(locale.LC_ALL, name)
-        except locale.Error:
-            continue
-        break
-    else:
-        pytest.skip(
-            "no locale with a decimal comma: localedef -i de_DE -f UTF-8 de_DE.UTF-8"
-        )
-    try:
-        assert locale.localeconv()["decimal_point"] == ","
-        io.write_results(TABLE, tmp_path / "after.tsv")
-        back = io.read_results(tmp_path / "after.tsv")
-    finally:
-        locale.setlocale(locale.LC_ALL, before)
-    pd.testing.assert_frame_equal(back, TABLE)
-    assert (tmp_path / "after.tsv").read_bytes() == (
-        tmp_path / "before.tsv"
-    ).read_bytes()

@@ -143,8 +143,7 @@ class Written:
         results, inputs = {}, {}
         if self.path.is_file():
             text = self.path.read_text(encoding="utf-8", errors="replace")
-            # without what stands behind the last line end
-            for line in text.split("\n")[:-1]:
+            for line in text.split("\n"):
                 name, *rest = line.split("\t")
                 if len(rest) == 3 and rest[0].isdigit() and rest[1].isdigit():
                     entry = Entry(int(rest[0]), int(rest[1]), rest[2])
