@@ -40,6 +40,7 @@ from handhold.errors import LONGEST_LINE, StudyError
 RUN = Path(__file__).parent / "fuzz" / "run.py"
 sys.path.insert(0, str(RUN.parent))
 
+import absurd  # noqa: E402
 from targets import CONFOUNDS, TARGETS, laughs  # noqa: E402
 
 WHERE = "sub-07"
@@ -88,6 +89,12 @@ def test_more_bent_inputs(third, tmp_path):
     hold(rows, 660)
 
 
+@pytest.mark.parametrize("case", ["claims", "laughing", "names", "many_people"])
+def test_a_size_that_nobody_has_is_refused(case, tmp_path):
+    absurd.CASES[case](tmp_path)
+
+
+@pytest.mark.slow
 def test_sizes_that_nobody_has_take_no_memory_and_no_time(tmp_path):
     rows, said = survey(tmp_path, "--absurd")
     hold(rows, 1)
