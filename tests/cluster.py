@@ -93,7 +93,9 @@ class Slurm:
         nodes = "\n".join(lines)
         configuration.write_text(f"{head}{nodes}\nPartitionName{partition}")
         SYSTEM.parent.mkdir(exist_ok=True)
-        SYSTEM.unlink(missing_ok=True)  # of a cluster that was killed, and pointed to nothing
+        SYSTEM.unlink(
+            missing_ok=True
+        )  # of a cluster that was killed, and pointed to nothing
         SYSTEM.symlink_to(configuration)
         try:
             self._run(
