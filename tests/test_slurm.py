@@ -22,7 +22,7 @@ LOCAL = os.environ.get("HANDHOLD_LOCAL_STUDY")
 OPTIONS = [
     *("--workflow-profile", "workflow/profiles/slurm"),
     *("--slurm-status-command", "squeue", "--slurm-no-account"),
-    *("--slurm-init-seconds-before-status-checks", "2", "--local-cores", "2"),
+    *("--slurm-init-seconds-before-status-checks", "2"),
 ]
 # Few of the jobs that take longest: how they are run is the same.
 QUICK = {
