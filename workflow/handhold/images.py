@@ -1,5 +1,6 @@
 """Brain images at the edge: any MNI grid, orientation, voxel size and number type."""
 
+import gzip
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,9 +153,9 @@ def write_image(path: str | Path, values: NDArray, grid: Grid) -> None:
     The same values give the same bytes: no time and no name stand in the file.
     """
     with replacing(path) as temporary:
-        # As small as by zlib's lowest level, in a tenth of the time.
+        # Not by isal: of 500 of its files, two had other bytes for the same content.
         content = image_bytes(values.astype(np.float32), grid)
-        temporary.write_bytes(igzip.compress(content, COMPRESSION, mtime=0))
+        temporary.write_bytes(gzip.compress(content, COMPRESSION, mtime=0))
 
 
 def image_bytes(values: NDArray, grid: Grid) -> bytes:

@@ -6,12 +6,12 @@ without a file, in the words in which any other dataset is described. The same c
 the same bytes.
 """
 
+import gzip
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from isal import igzip
 from numpy.typing import NDArray
 
 from handhold import phantom, scanner, simulate
@@ -462,7 +462,7 @@ def _write_image(path: Path, header, volumes) -> None:
     with (
         replacing(path) as temporary,
         temporary.open("wb") as file,
-        igzip.IGzipFile("", "wb", COMPRESSION, file, mtime=0) as zipped,
+        gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as zipped,
     ):
         zipped.write(header.binaryblock + bytes(4))  # no extension
         for volume in volumes:
