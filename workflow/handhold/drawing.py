@@ -99,7 +99,7 @@ def name_marks(artist: Artist, marks: Iterable[Mark]) -> None:
     """
     marks = tuple(marks)
     if len({mark.subject for mark in marks} - {""}) > MOST_NAMED:
-        artist.set_rasterized(True)
+        artist.is_crowd = True
     else:
         # Matplotlib has no place for it; `save` looks here.
         artist.marks = marks
@@ -118,19 +118,25 @@ def to_svg(figure: Figure) -> str:
     for artist in figure.findobj(lambda artist: getattr(artist, "marks", ())):
         artist.set_gid(f"marks-{len(marks)}")
         marks[artist.get_gid()] = artist.marks
-    for line in figure.findobj(Line2D):
-        if not hasattr(line, "marks") and len(line.get_xdata()) > MOST_MARKS:
-            line.set_rasterized(True)
+    crowds = figure.findobj(_is_crowd)
+    for artist in crowds:
+        artist.set_rasterized(True)
     drawn = io.StringIO()
-    is_picture = figure.findobj(lambda artist: artist.get_rasterized())
     with matplotlib.rc_context(STYLE):
         figure.savefig(
             drawn,
             format="svg",
             metadata={"Date": None},
-            dpi=PNG_DPI if is_picture else "figure",
+            dpi=PNG_DPI if crowds else "figure",
         )
     return identify(drawn.getvalue(), marks)
+
+
+def _is_crowd(artist: Artist) -> bool:
+    """Tell whether an artist's marks are too many to be drawn each by itself."""
+    if isinstance(artist, Line2D) and not hasattr(artist, "marks"):
+        return hasattr(artist, "is_crowd") or len(artist.get_xdata()) > MOST_MARKS
+    return hasattr(artist, "is_crowd")
 
 
 def select_rois(table: pd.DataFrame, definition: str | None = None) -> pd.DataFrame:
