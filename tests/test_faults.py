@@ -191,6 +191,13 @@ def test_a_disk_that_refuses_the_record_ends_no_run(results):
     written.settle()
 
 
+def test_a_name_that_is_no_text_ends_no_run(results):
+    given = os.fsdecode(os.fsencode(results / "given") + b"\xff.nii")
+    Path(given).write_text("")
+    Written(results).add([str(results / "a.tsv")], [given])
+    assert changes(results) == {}
+
+
 def test_what_killed_jobs_left_is_swept_and_nothing_else(results):
     for name in (".123-a.tsv", "group/.7-one.nii.gz"):
         (results / name).write_text("half")

@@ -116,7 +116,8 @@ class Written:
 
         `inputs` are files that no job makes.
         """
-        with suppress(OSError):
+        # a name that is no text cannot be written down
+        with suppress(OSError, UnicodeError):
             made = [p for p in _files(outputs) if p.is_relative_to(self.folder)]
             names = [path.relative_to(self.folder).as_posix() for path in made]
             # The time before the content: what changes in between is hashed the next time.
