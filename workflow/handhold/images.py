@@ -374,8 +374,11 @@ def _require_header(path: Path) -> None:
     ------
     ValueError
     """
-    with igzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        head = file.read(nib.Nifti2Header.template_dtype.itemsize)
+    try:
+        with igzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(nib.Nifti2Header.template_dtype.itemsize)
+    except UNREADABLE:
+        return  # cut off: whoever reads on says so
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
         for order in "<>":
             form = kind.template_dtype.newbyteorder(order)
@@ -403,8 +406,8 @@ def _require_room(image, path: str | Path, where: str) -> None:
         or n_bytes > size * (DENSEST if packed else 1) + LONGEST_TAIL
     ):
         raise StudyError(
-            f"{where}: {path} is truncated or corrupt (its header says {n_bytes} bytes, shape "
-            f"{image.shape}, and the file has {size}{' compressed' if packed else ''}). Copy it "
+            f"{where}: {path} is truncated or corrupt (its header says {n_bytes} bytes (shape "
+            f"{image.shape}), and the file has {size}{' compressed' if packed else ''}). Copy it "
             "again from its source, or exclude the run or person."
         )
     if math.prod(image.shape[:3]) > MOST_VOXELS:

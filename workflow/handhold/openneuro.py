@@ -112,12 +112,8 @@ class Tree:
             return None
         listing = read_json(path)
         with reading(path):
-            told = ("address", "what", "version", "licence", "citation")
-            _ = (
-                [listing[key] for key in told],
-                [Entry(*row) for row in listing["files"]],
-            )
-        if listing["address"] != self.address:
+            address, _ = listing["address"], [Entry(*row) for row in listing["files"]]
+        if address != self.address:
             raise StudyError(
                 f"{self.folder} holds what was fetched from {listing['address']}, and the study "
                 f"asks for {self.address} (bids.openneuro). Name another folder (bids.dataset, "
