@@ -28,9 +28,10 @@ NEEDED = {"simulated": (), "bids": ("bids", "events"), "maps": ("maps", "unit")}
 # Fewer surrogates over voxels than any other null may have give a p that says little.
 FEWEST_NULLS = 999
 
-# No study needs a configuration of more: keys, values and items, each as often as it is named.
-MOST_VALUES = 20_000
-LARGEST_FILE = 1_000_000
+# No study needs a configuration of more keys, values and items, each counted as often as it is
+# named (a list of 100,000 people has as many), nor of more bytes.
+MOST_VALUES = 500_000
+LARGEST_FILE = 3_000_000
 DEEPEST = 30
 # What YAML may call a value: no code, no bytes, no sets.
 TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "seq", "map"}

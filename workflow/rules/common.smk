@@ -63,7 +63,9 @@ FMRIPREP = shlex.join(
 # Without a study, WHY says what is missing, and what brings it.
 STUDY = PREPROCESSING = WHY = None
 try:
-    require_readable(workflow.config_settings.configfiles or workflow.configfiles)
+    # once, and not again in every job
+    if workflow.is_main_process:
+        require_readable(workflow.config_settings.configfiles or workflow.configfiles)
     PREPROCESSING = plan_preprocessing(config)
     if PREPROCESSING and PREPROCESSING.waiting:
         WHY = PREPROCESSING.refusal(FMRIPREP)
