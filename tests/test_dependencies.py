@@ -35,7 +35,7 @@ def rules():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_code_of_a_rule_is_all_that_its_script_imports(script):
-    code = [Path(path) for path in study.code_of(script)]
+    code = [Path(path) for path in study.list_code(script)]
     assert len(code) == len(set(code))
     assert all(path.is_file() for path in code)
     own = imported(script)
@@ -48,7 +48,7 @@ def test_the_code_of_a_rule_is_all_that_its_script_imports(script):
 
 def test_code_is_followed_through_modules():
     direct = (WORKFLOW / "scripts" / "test_correspondence.py").read_text("utf-8")
-    code = {Path(path).name for path in study.code_of("test_correspondence")}
+    code = {Path(path).name for path in study.list_code("test_correspondence")}
     assert "nulls.py" in code
     assert "handhold.nulls" not in direct
     assert "columns.yaml" in code
@@ -63,6 +63,6 @@ def test_every_script_has_a_rule():
 def test_every_rule_names_its_own_code_and_script(rule):
     text = rules()[rule]
     assert re.findall(r"\bcode_of\((.*?)\)", text) == [f'"{rule}"']
-    given = text.partition("input:")[2].partition("output:")[0]
-    assert f'code=code_of("{rule}")' in given
+    chosen = text.partition("params:")[2].partition("script:")[0]
+    assert f'code=code_of("{rule}")' in chosen
     assert re.findall(r"scripts/(\w+)\.py", text) == [rule]

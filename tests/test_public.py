@@ -902,8 +902,10 @@ def test_a_map_is_not_fetched_to_outside_the_data(
 
 def test_only_fetch_uses_the_network():
     """The rules' scripts, but for one, reach no module that opens a connection."""
-    from handhold.study import code_of
+    from handhold.study import list_code
 
     scripts = {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")}
-    reach = {s for s in scripts if any(p.endswith("/transfer.py") for p in code_of(s))}
+    reach = {
+        s for s in scripts if any(p.endswith("/transfer.py") for p in list_code(s))
+    }
     assert reach == {"fetch_files"}

@@ -10,7 +10,7 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from functools import cache
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -373,13 +373,25 @@ def checksum(path: str | Path, algorithm: str = "sha256") -> str:
 def _read_own(path: str | Path, **options) -> "pd.DataFrame":
     import pandas as pd
 
-    content = Path(path).read_bytes()
-    tabs, rows = content.count(b"\t"), content.count(b"\n")
-    header = content.partition(b"\n")[0]
-    # pandas would fill a row that was cut short with missing values
-    if not content.endswith(b"\n") or tabs != rows * header.count(b"\t"):
+    _require_whole(path)
+    return pd.read_csv(path, sep="\t", keep_default_na=False, **options)
+
+
+def _require_whole(path: str | Path) -> None:
+    """Refuse a table with a row that was cut short: pandas would fill it with missing values."""
+    tabs = rows = 0
+    end = b""
+    with Path(path).open("rb") as file:
+        per_row = file.readline().count(b"\t")
+        file.seek(0)
+        while block := file.read(1 << 20):
+            tabs, rows, end = (
+                tabs + block.count(b"\t"),
+                rows + block.count(b"\n"),
+                block[-1:],
+            )
+    if end != b"\n" or tabs != rows * per_row:
         raise ValueError("a row is cut short")
-    return pd.read_csv(BytesIO(content), sep="\t", keep_default_na=False, **options)
 
 
 def _meaning(entry: dict) -> dict:

@@ -1,5 +1,6 @@
 """A study as the workflow sees it: configuration, subjects, maps; walked once at parse time."""
 
+import hashlib
 import math
 import re
 import zlib
@@ -23,7 +24,7 @@ from handhold import (
     spec,
 )
 from handhold.errors import StudyError
-from handhold.io import COLUMNS, is_file, read_table
+from handhold.io import COLUMNS, checksum, is_file, read_table
 from handhold.joint import MOST_MAPS
 from handhold.registries import require_valid
 from handhold.runs import name_run
@@ -244,10 +245,18 @@ class Study:
                     files[subject].append(path)
         return {subject: _with_headers(own) for subject, own in files.items()}
 
+    def awaited(self, subject: str) -> list[str]:
+        """Return the image files that a job waits for: of a fit, which writes all at once, one.
+
+        Snakemake looks each input of each job up, and everyone's images are inputs of three.
+        """
+        paths = self.paths(subject)
+        return paths if self.runs.empty else paths[:1]
+
     @property
     def images(self) -> list[str]:
-        """Every image file that region means are read from, subject by subject."""
-        return [path for own in self._paths.values() for path in own]
+        """What a job waits for that reads everyone's images, subject by subject."""
+        return [path for subject in self._paths for path in self.awaited(subject)]
 
     @property
     def given(self) -> list[str]:
@@ -553,11 +562,23 @@ def _with_unscanned(source: Source) -> sources.Manifest:
     return sources.Manifest(source.manifest.images, excluded)
 
 
-def code_of(rule: str) -> list[str]:
-    """List what the script of a rule runs of this package, and the tables that it reads by itself.
+def code_of(rule: str) -> str:
+    """Return a checksum of what the script of a rule runs of this package, names and content.
 
-    Rules name these as inputs: Snakemake sees an edited script, but no edited package.
+    Rules have it among their parameters: Snakemake sees an edited script, but no edited package.
+    As inputs of every job, the files took more than the rest of planning 1,000 people.
     """
+    parts = [f"{Path(path).name} {_checksum(path)}" for path in list_code(rule)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@cache
+def _checksum(path: str) -> str:
+    return checksum(path)
+
+
+def list_code(rule: str) -> list[str]:
+    """List what the script of a rule runs of this package, and the tables that this reads."""
     found: set[str] = set()
     waiting = set(_imports(str(SCRIPTS / f"{rule}.py")))
     while waiting:

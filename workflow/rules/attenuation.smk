@@ -7,7 +7,6 @@ rule attenuate:
         rois=rules.join_regions.output.rois,
         parcels=rules.join_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
-        code=code_of("attenuate"),
     output:
         rois=table("attenuation/rois"),
         parcels=table("attenuation/parcels"),
@@ -20,6 +19,7 @@ rule attenuate:
         runtime=minutes(10, 0.02),
     params:
         contrasts=CONFIG["contrasts"],
+        code=code_of("attenuate"),
     script:
         "../scripts/attenuate.py"
 
@@ -28,7 +28,6 @@ rule test_attenuation:
     """Q1: does holding lower the response, ROI by ROI?"""
     input:
         attenuation=rules.attenuate.output.rois,
-        code=code_of("test_attenuation"),
     output:
         table("tests/attenuation"),
     log:
@@ -47,6 +46,7 @@ rule test_attenuation:
         ),
         verdicts=CONFIG["verdicts"],
         seed=CONFIG["seed"],
+        code=code_of("test_attenuation"),
     script:
         "../scripts/test_attenuation.py"
 
@@ -55,7 +55,6 @@ rule test_interaction:
     """Q1: is one ROI attenuated more than another?"""
     input:
         attenuation=rules.attenuate.output.rois,
-        code=code_of("test_interaction"),
     output:
         table("tests/interaction"),
     log:
@@ -64,6 +63,7 @@ rule test_interaction:
     params:
         tests=choose("tests", "level", "n_permutations", "smallest_dz", "bayes_scale"),
         seed=CONFIG["seed"],
+        code=code_of("test_interaction"),
     script:
         "../scripts/test_interaction.py"
 
@@ -74,7 +74,6 @@ if STUDY.rated:
         """How much better does each person feel held?"""
         input:
             ratings=CONFIG["ratings"]["table"],
-            code=code_of("relieve"),
         output:
             relief=table("relief"),
             repeats=table("relief_repeats"),
@@ -87,5 +86,6 @@ if STUDY.rated:
             source="bids" if "bids" in CONFIG else "maps",
             subjects=STUDY.manifest.subjects,
             excluded=STUDY.manifest.excluded_subjects,
+            code=code_of("relieve"),
         script:
             "../scripts/relieve.py"

@@ -42,21 +42,23 @@ rule prepare_calibration:
         definitions=rules.define_regions.output.definitions,
         relief=table("relief") if STUDY.rated else [],
         reliability=table("reliability") if STUDY.rated else [],
-        code=code_of("prepare_calibration"),
     output:
         f"{OUT}/calibration/design.npz",
     log:
         f"{OUT}/logs/prepare_calibration.txt",
     localrule: True
     params:
-        contrasts=CONFIG["contrasts"],
-        definition=CONFIG["regions"]["definitions"][0],
-        ranked=CONFIG["nulls"]["method"] == "spearman",
-        given={
-            name: CONFIG["calibrate"][name]
-            for name in ("reliability_attenuation", "reliability_relief")
-            if name in CONFIG["calibrate"]
-        },
+        kept=dict(
+            contrasts=CONFIG["contrasts"],
+            definition=CONFIG["regions"]["definitions"][0],
+            ranked=CONFIG["nulls"]["method"] == "spearman",
+            given={
+                name: CONFIG["calibrate"][name]
+                for name in ("reliability_attenuation", "reliability_relief")
+                if name in CONFIG["calibrate"]
+            },
+        ),
+        code=code_of("prepare_calibration"),
     script:
         "../scripts/prepare_calibration.py"
 
@@ -67,7 +69,6 @@ rule draw_yardsticks:
         parcels=rules.select_parcels.output,
         receptors=rules.read_receptors.output.parcels,
         distances=STUDY.distances,
-        code=code_of("draw_yardsticks"),
     output:
         target=temp(f"{OUT}/calibration/target.npz"),
         panel=temp(f"{OUT}/calibration/panel.npz"),
@@ -77,7 +78,8 @@ rule draw_yardsticks:
         mem_mb=memory(1500),
         runtime=minutes(30),
     params:
-        **SURROGATES,
+        surrogates=SURROGATES,
+        code=code_of("draw_yardsticks"),
     script:
         "../scripts/draw_yardsticks.py"
 
@@ -92,7 +94,6 @@ rule repeat_study:
         parcels=rules.select_parcels.output,
         receptors=rules.read_receptors.output.parcels,
         distances=STUDY.distances,
-        code=code_of("repeat_study"),
     output:
         table("calibration/batches/{world}_{n_subjects}_{batch}"),
     log:
@@ -118,6 +119,7 @@ rule repeat_study:
             *("tracking_r", "coupling_r"),
         ),
         seed=CONFIG["seed"],
+        code=code_of("repeat_study"),
     script:
         "../scripts/repeat_study.py"
 
@@ -129,7 +131,6 @@ rule join_calibration:
             f"{OUT}/calibration/batches/{world}_{n_subjects}_{i}.tsv"
             for world, n_subjects, i in REPEATED
         ],
-        code=code_of("join_calibration"),
     output:
         rates=table("calibration"),
         needed=table("sample_size"),
@@ -143,6 +144,7 @@ rule join_calibration:
             "smallest_r": CONFIG["tests"]["smallest_r"],
         },
         power=CONFIG["verdicts"]["power"],
+        code=code_of("join_calibration"),
     script:
         "../scripts/join_calibration.py"
 
@@ -152,7 +154,6 @@ rule draw_calibration:
     input:
         rates=rules.join_calibration.output.rates,
         needed=rules.join_calibration.output.needed,
-        code=code_of("draw_calibration"),
     output:
         rates=figure("calibration", "calibration"),
         power=figure("power", "calibration"),
@@ -162,5 +163,6 @@ rule draw_calibration:
     params:
         n_subjects=PEOPLE,
         alpha=CONFIG["verdicts"]["alpha"],
+        code=code_of("draw_calibration"),
     script:
         "../scripts/draw_calibration.py"

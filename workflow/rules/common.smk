@@ -123,10 +123,10 @@ workflow._build_dag = plan
 
 
 def kept_files(job):
-    """Return what a job writes and keeps, and what it reads that no job makes; not the package."""
+    """Return what a job writes and keeps, and what it reads that no job makes."""
     made = set().union(*workflow.dag.dependencies[job].values())
     outputs = [path for path in job.output if not is_flagged(path, "temp")]
-    return outputs, sorted(set(job.input) - made - set(job.input.get("code", ())))
+    return outputs, sorted(set(job.input) - made)
 
 
 def refuse_to_start(wildcards):

@@ -7,7 +7,6 @@ rule select_parcels:
         attenuation=rules.attenuate.output.parcels,
         receptors=rules.read_receptors.output.parcels,
         definitions=rules.define_regions.output.definitions,
-        code=code_of("select_parcels"),
     output:
         table("correspondence/parcels"),
     log:
@@ -21,6 +20,7 @@ rule select_parcels:
         target=CONFIG["receptors"]["target"],
         min_subjects=CONFIG["regions"]["min_subjects"],
         min_parcels=CONFIG["nulls"]["min_parcels"],
+        code=code_of("select_parcels"),
     script:
         "../scripts/select_parcels.py"
 
@@ -32,7 +32,6 @@ rule average_images:
         parcels=rules.define_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
         receptor=STUDY.receptors["path"].iloc[0],
-        code=code_of("average_images"),
     output:
         images=directory(f"{OUT}/group"),
         voxels=f"{OUT}/correspondence/voxels.npz",
@@ -41,7 +40,7 @@ rule average_images:
         f"{OUT}/logs/average_images.txt",
     resources:
         mem_mb=memory(1000),
-        runtime=minutes(10, 0.01, of="images"),
+        runtime=minutes(10, 0.1, of="images"),
     params:
         manifest=STUDY.manifest.images.to_dict("list"),
         contrasts=CONFIG["contrasts"],
@@ -58,6 +57,7 @@ rule average_images:
             low_coverage=CONFIG["receptors"]["low_coverage"],
             **choose("regions", "min_subjects", "min_coverage"),
         ),
+        code=code_of("average_images"),
     script:
         "../scripts/average_images.py"
 
@@ -69,7 +69,6 @@ if CONFIG["nulls"]["n_voxel"]:
         input:
             voxels=rules.average_images.output.voxels,
             subjects=rules.average_images.output.subjects,
-            code=code_of("test_voxels"),
         output:
             table("correspondence/voxels"),
         log:
@@ -84,6 +83,7 @@ if CONFIG["nulls"]["n_voxel"]:
             contrasts=[contrast["name"] for contrast in CONFIG["contrasts"]],
             seed=CONFIG["seed"],
             null_seed=null_seed(),
+            code=code_of("test_voxels"),
         script:
             "../scripts/test_voxels.py"
 
@@ -93,7 +93,6 @@ rule test_rois:
     input:
         attenuation=rules.attenuate.output.rois,
         receptors=rules.read_receptors.output.rois,
-        code=code_of("test_rois"),
     output:
         table("correspondence/rois"),
     log:
@@ -103,6 +102,7 @@ rule test_rois:
         target=CONFIG["receptors"]["target"],
         n_permutations=CONFIG["tests"]["n_permutations"],
         seed=CONFIG["seed"],
+        code=code_of("test_rois"),
     script:
         "../scripts/test_rois.py"
 
@@ -118,7 +118,6 @@ rule test_correspondence:
             if level == "rois" or CONFIG["nulls"]["n_voxel"]
         ],
         distances=STUDY.distances,
-        code=code_of("test_correspondence"),
     output:
         tests=table("tests/correspondence"),
         nulls=f"{OUT}/correspondence/null_r.npz",
@@ -133,5 +132,6 @@ rule test_correspondence:
         verdicts=JUDGING,
         seed=CONFIG["seed"],
         null_seed=null_seed(),
+        code=code_of("test_correspondence"),
     script:
         "../scripts/test_correspondence.py"

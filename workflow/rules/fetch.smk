@@ -3,8 +3,7 @@
 
 rule fetch_files:
     """What does the study take from public sources that is not here yet?"""
-    input:
-        code=code_of("fetch_files"),
+
     # Gone at once, so that it looks whenever it is asked for.
     output:
         temp(f"{OUT}/fetched.txt"),
@@ -14,5 +13,6 @@ rule fetch_files:
     params:
         config=config,
         command=FETCH,
+        code=code_of("fetch_files"),
     script:
         "../scripts/fetch_files.py"

@@ -13,8 +13,6 @@ if WAITING:
 
         rule fetch_fmriprep:
             """Which container preprocesses everyone?"""
-            input:
-                code=code_of("fetch_fmriprep"),
             output:
                 PREPROCESSING.image,
             log:
@@ -27,6 +25,7 @@ if WAITING:
                     for key in ("engine", "version", "image")
                     if key in PREPROCESSING.chosen
                 },
+                code=code_of("fetch_fmriprep"),
             script:
                 "../scripts/fetch_fmriprep.py"
 
@@ -35,7 +34,6 @@ if WAITING:
         """What is a person's BOLD in standard space, and how did they move?"""
         input:
             image=ancient(PREPROCESSING.image),
-            code=code_of("preprocess_subject"),
         output:
             PREPROCESSING.receipt("{label}"),
         log:
@@ -51,5 +49,6 @@ if WAITING:
         params:
             command=lambda wildcards: PREPROCESSING.command(wildcards.label),
             folders=(PREPROCESSING.bids["derivatives"], PREPROCESSING.chosen["work"]),
+            code=code_of("preprocess_subject"),
         script:
             "../scripts/preprocess_subject.py"

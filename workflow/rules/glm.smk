@@ -10,7 +10,6 @@ if len(STUDY.runs):
                 STUDY.batches[wildcards.batch],
                 ("bold", "sidecar", "confounds", "events"),
             ),
-            code=code_of("design_runs"),
         output:
             designs=f"{OUT}/designs/{{batch}}.npz",
             runs=table("qc/batches/{batch}_runs"),
@@ -32,6 +31,7 @@ if len(STUDY.runs):
                 *("warn_vif", "max_vif"),
             ),
             confounds=CONFIG["confounds"],
+            code=code_of("design_runs"),
         script:
             "../scripts/design_runs.py"
 
@@ -46,13 +46,14 @@ if len(STUDY.runs):
                     f"{OUT}/qc/batches/{{batch}}_regressors.tsv", batch=STUDY.batches
                 )
             ),
-            code=code_of("join_quality"),
         output:
             runs=table("qc/runs"),
             regressors=table("qc/regressors"),
         log:
             f"{OUT}/logs/join_quality.txt",
         localrule: True
+        params:
+            code=code_of("join_quality"),
         script:
             "../scripts/join_quality.py"
 
@@ -61,7 +62,6 @@ if len(STUDY.runs):
         input:
             designs=lambda wildcards: f"{OUT}/designs/{STUDY.batch_of(wildcards.label)}.npz",
             images=lambda wildcards: STUDY.files([wildcards.label], ("bold", "mask")),
-            code=code_of("fit_subject"),
         output:
             **IMAGES,
             sidecars=[
@@ -85,6 +85,7 @@ if len(STUDY.runs):
                 "hrf",
                 "peak_duration_s",
             ),
+            code=code_of("fit_subject"),
         script:
             "../scripts/fit_subject.py"
 
@@ -97,7 +98,6 @@ if len(STUDY.runs):
                 files=lambda wildcards: STUDY.files([wildcards.label], ("bold", "mask")),
                 rois=f"{OUT}/regions/rois.npz",
                 effect=next(iter(IMAGES.values())),
-                code=code_of("estimate_runs"),
             output:
                 table("runs/sub-{label}_rois"),
             log:
@@ -109,6 +109,7 @@ if len(STUDY.runs):
                 runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
                 cells=STUDY.cells,
                 noise_model=CONFIG["glm"]["noise_model"],
+                code=code_of("estimate_runs"),
             script:
                 "../scripts/estimate_runs.py"
 
@@ -124,7 +125,6 @@ if len(STUDY.runs):
                 rois=f"{OUT}/regions/rois.npz",
                 parcels=f"{OUT}/regions/parcels.npz",
                 effect=next(iter(IMAGES.values())),
-                code=code_of("estimate_trials"),
             output:
                 rois=table("trials/sub-{label}_rois"),
                 parcels=table("trials/sub-{label}_parcels"),
@@ -138,6 +138,7 @@ if len(STUDY.runs):
                 events=CONFIG["events"],
                 glm=choose("glm", "min_onset_s", "slice_time_ref"),
                 min_coverage=CONFIG["regions"]["min_coverage"],
+                code=code_of("estimate_trials"),
             script:
                 "../scripts/estimate_trials.py"
 
@@ -149,7 +150,6 @@ if len(STUDY.runs):
                 files=many(
                     STUDY.files(list(STUDY.labels), ("bold", "sidecar", "events"))
                 ),
-                code=code_of("collect_ratings"),
             output:
                 conditions=table("ratings/conditions"),
                 trials=table("ratings/trials"),
@@ -161,5 +161,6 @@ if len(STUDY.runs):
                 events=CONFIG["events"],
                 glm=choose("glm", "min_onset_s", "slice_time_ref"),
                 cue=rated_cue(CONFIG["ratings"]),
+                code=code_of("collect_ratings"),
             script:
                 "../scripts/collect_ratings.py"

@@ -8,7 +8,6 @@ rule read_receptors:
         parcels=rules.define_regions.output.parcels,
         definitions=rules.define_regions.output.definitions,
         maps=list(STUDY.receptors["path"]),
-        code=code_of("read_receptors"),
     output:
         rois=table("receptors/rois"),
         parcels=table("receptors/parcels"),
@@ -25,5 +24,6 @@ rule read_receptors:
         ].to_dict("list"),
         min_coverage=CONFIG["regions"]["min_coverage"],
         low_coverage=CONFIG["receptors"]["low_coverage"],
+        code=code_of("read_receptors"),
     script:
         "../scripts/read_receptors.py"

@@ -8,7 +8,6 @@ rule define_regions:
         atlases=CONFIG["regions"]["atlases"],
         files=STUDY.atlas_files,
         grid=STUDY.grid,
-        code=code_of("define_regions"),
     output:
         rois=f"{OUT}/regions/rois.npz",
         parcels=f"{OUT}/regions/parcels.npz",
@@ -27,6 +26,7 @@ rule define_regions:
         ),
         data_root=CONFIG["data_root"],
         orientation=CONFIG["maps"].get("analyze_orientation"),
+        code=code_of("define_regions"),
     script:
         "../scripts/define_regions.py"
 
@@ -36,8 +36,7 @@ rule read_subject:
     input:
         rois=rules.define_regions.output.rois,
         parcels=rules.define_regions.output.parcels,
-        images=lambda wildcards: STUDY.paths(STUDY.labels[wildcards.label]),
-        code=code_of("read_subject"),
+        images=lambda wildcards: STUDY.awaited(STUDY.labels[wildcards.label]),
     output:
         rois=table("regions/subjects/{label}_rois"),
         parcels=table("regions/subjects/{label}_parcels"),
@@ -54,6 +53,7 @@ rule read_subject:
         ).to_dict("list"),
         orientation=CONFIG["maps"].get("analyze_orientation"),
         zero_is_missing=CONFIG["maps"]["zero_is_missing"],
+        code=code_of("read_subject"),
     script:
         "../scripts/read_subject.py"
 
@@ -68,7 +68,6 @@ rule join_regions:
             expand(f"{OUT}/regions/subjects/{{label}}_parcels.tsv", label=STUDY.labels)
         ),
         definitions=rules.define_regions.output.definitions,
-        code=code_of("join_regions"),
     output:
         rois=table("regions/rois"),
         parcels=table("regions/parcels"),
@@ -81,5 +80,6 @@ rule join_regions:
         runtime=minutes(10, 0.02),
     params:
         min_coverage=CONFIG["regions"]["min_coverage"],
+        code=code_of("join_regions"),
     script:
         "../scripts/join_regions.py"

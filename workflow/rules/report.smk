@@ -107,20 +107,22 @@ rule judge:
         **{question: f"{OUT}/{TESTS[question]}.tsv" for question in ASKED},
         sensitivity=rules.test_sensitivity.output,
         interaction=rules.test_interaction.output,
-        code=code_of("judge"),
     output:
         f"{OUT}/verdicts.json",
     log:
         f"{OUT}/logs/judge.txt",
     localrule: True
     params:
-        study=CONFIG["study"],
-        contrast=PRIMARY,
-        definition=DEFINITION,
-        method=CONFIG["nulls"]["method"],
-        label=STUDY.receptors["label"].iloc[0],
-        act=CONFIG["act"],
-        verdicts=CONFIG["verdicts"],
+        study=dict(
+            study=CONFIG["study"],
+            contrast=PRIMARY,
+            definition=DEFINITION,
+            method=CONFIG["nulls"]["method"],
+            label=STUDY.receptors["label"].iloc[0],
+            act=CONFIG["act"],
+            verdicts=CONFIG["verdicts"],
+        ),
+        code=code_of("judge"),
     script:
         "../scripts/judge.py"
 
@@ -134,7 +136,6 @@ rule list_exclusions:
         definitions=rules.define_regions.output.definitions,
         parcels=rules.select_parcels.output,
         receptors=rules.read_receptors.output.parcels,
-        code=code_of("list_exclusions"),
     output:
         exclusions=table("exclusions"),
         stages=table("exclusions_by_stage"),
@@ -147,6 +148,7 @@ rule list_exclusions:
             for contrast in CONFIG["contrasts"]
             if STUDY.rated and contrast["name"] not in STUDY.rated
         ],
+        code=code_of("list_exclusions"),
     script:
         "../scripts/list_exclusions.py"
 
@@ -156,7 +158,6 @@ rule draw_rois:
     input:
         rois=rules.define_regions.output.rois,
         definitions=rules.define_regions.output.definitions,
-        code=code_of("draw_rois"),
     output:
         figure("rois", "Q1"),
     log:
@@ -164,6 +165,7 @@ rule draw_rois:
     localrule: True
     params:
         definition=DEFINITION,
+        code=code_of("draw_rois"),
     script:
         "../scripts/draw_rois.py"
 
@@ -175,7 +177,6 @@ rule gather_viewer:
         rois=rules.define_regions.output.rois,
         definitions=rules.define_regions.output.definitions,
         receptor=STUDY.receptors["path"].iloc[0],
-        code=code_of("gather_viewer"),
     output:
         view=directory(f"{OUT}/viewer"),
     log:
@@ -202,6 +203,7 @@ rule gather_viewer:
             min_coverage=CONFIG["regions"]["min_coverage"],
             low_coverage=CONFIG["receptors"]["low_coverage"],
         ),
+        code=code_of("gather_viewer"),
     script:
         "../scripts/gather_viewer.py"
 
@@ -210,12 +212,13 @@ rule draw_glass:
     """What do the maps look like on paper?"""
     input:
         view=rules.gather_viewer.output.view,
-        code=code_of("draw_glass"),
     output:
         figure("glass", "Q1"),
     log:
         f"{OUT}/logs/draw_glass.txt",
     localrule: True
+    params:
+        code=code_of("draw_glass"),
     script:
         "../scripts/draw_glass.py"
 
@@ -224,7 +227,6 @@ rule draw_coverage:
     """How much of each ROI does each image cover?"""
     input:
         rois=rules.join_regions.output.rois,
-        code=code_of("draw_coverage"),
     output:
         figure("coverage"),
     log:
@@ -233,6 +235,7 @@ rule draw_coverage:
     params:
         definition=DEFINITION,
         min_coverage=CONFIG["regions"]["min_coverage"],
+        code=code_of("draw_coverage"),
     script:
         "../scripts/draw_coverage.py"
 
@@ -247,12 +250,13 @@ rule draw_cells:
             else rules.write_manifest.output.images
         ),
         excluded=rules.write_manifest.output.excluded,
-        code=code_of("draw_cells"),
     output:
         figure("cells"),
     log:
         f"{OUT}/logs/draw_cells.txt",
     localrule: True
+    params:
+        code=code_of("draw_cells"),
     script:
         "../scripts/draw_cells.py"
 
@@ -262,7 +266,6 @@ rule check_registration:
     input:
         images=many(STUDY.images),
         manifest=rules.write_manifest.output.images,
-        code=code_of("check_registration"),
     output:
         table=table("qc/registration"),
         planes=f"{OUT}/qc/registration.npz",
@@ -270,10 +273,11 @@ rule check_registration:
         f"{OUT}/logs/check_registration.txt",
     resources:
         mem_mb=memory(1000),
-        runtime=minutes(10, 0.01, of="images"),
+        runtime=minutes(10, 0.1, of="images"),
     params:
         orientation=CONFIG["maps"].get("analyze_orientation"),
         zero_is_missing=CONFIG["maps"]["zero_is_missing"],
+        code=code_of("check_registration"),
     script:
         "../scripts/check_registration.py"
 
@@ -283,7 +287,6 @@ rule draw_registration:
     input:
         table=rules.check_registration.output.table,
         planes=rules.check_registration.output.planes,
-        code=code_of("draw_registration"),
     output:
         figure("{sheet}", caption="registration"),
     log:
@@ -293,6 +296,7 @@ rule draw_registration:
     localrule: True
     params:
         sheet=lambda wildcards: wildcards.sheet,
+        code=code_of("draw_registration"),
     script:
         "../scripts/draw_registration.py"
 
@@ -304,13 +308,14 @@ if len(STUDY.runs):
         input:
             runs=f"{OUT}/qc/runs.tsv",
             regressors=f"{OUT}/qc/regressors.tsv",
-            code=code_of("review_runs"),
         output:
             review=table("qc/review"),
             summary=table("qc/summary"),
         log:
             f"{OUT}/logs/review_runs.txt",
         localrule: True
+        params:
+            code=code_of("review_runs"),
         script:
             "../scripts/review_runs.py"
 
@@ -318,7 +323,6 @@ if len(STUDY.runs):
         """Which runs stand out?"""
         input:
             review=rules.review_runs.output.review,
-            code=code_of("draw_runs"),
         output:
             figure("runs"),
         log:
@@ -326,6 +330,7 @@ if len(STUDY.runs):
         localrule: True
         params:
             limits=QUALITY,
+            code=code_of("draw_runs"),
         script:
             "../scripts/draw_runs.py"
 
@@ -333,7 +338,6 @@ if len(STUDY.runs):
         """Where is the signal too weak to tell anything?"""
         input:
             rois=f"{OUT}/regions/rois.tsv",
-            code=code_of("draw_tsnr"),
         output:
             figure("tsnr"),
         log:
@@ -341,6 +345,7 @@ if len(STUDY.runs):
         localrule: True
         params:
             definition=DEFINITION,
+            code=code_of("draw_tsnr"),
         script:
             "../scripts/draw_tsnr.py"
 
@@ -350,7 +355,6 @@ rule draw_attenuation:
     input:
         attenuation=rules.attenuate.output.rois,
         tests=rules.test_attenuation.output,
-        code=code_of("draw_attenuation"),
     output:
         figure("attenuation", "Q1"),
     log:
@@ -360,6 +364,7 @@ rule draw_attenuation:
         definition=DEFINITION,
         unit=CONFIG["unit"],
         act=CONFIG["act"],
+        code=code_of("draw_attenuation"),
     script:
         "../scripts/draw_attenuation.py"
 
@@ -370,7 +375,6 @@ rule draw_correspondence:
         parcels=rules.select_parcels.output,
         tests=rules.test_correspondence.output.tests,
         nulls=rules.test_correspondence.output.nulls,
-        code=code_of("draw_correspondence"),
     output:
         figure("correspondence", "Q2"),
     log:
@@ -383,6 +387,7 @@ rule draw_correspondence:
         unit=CONFIG["unit"],
         act=CONFIG["act"],
         receptor="{label} ({unit})".format(**STUDY.receptors.iloc[0]),
+        code=code_of("draw_correspondence"),
     script:
         "../scripts/draw_correspondence.py"
 
@@ -395,7 +400,6 @@ if "Q3" in QUESTIONS:
             attenuation=rules.attenuate.output.rois,
             relief=rules.relieve.output.relief,
             tests=rules.test_tracking.output,
-            code=code_of("draw_tracking"),
         output:
             figure("tracking", "Q3"),
         log:
@@ -407,6 +411,7 @@ if "Q3" in QUESTIONS:
             unit=CONFIG["unit"],
             relief=CONFIG["ratings"]["label"],
             act=CONFIG["act"],
+            code=code_of("draw_tracking"),
         script:
             "../scripts/draw_tracking.py"
 
@@ -416,7 +421,6 @@ if "Q3" in QUESTIONS:
             coupling=rules.couple_subjects.output,
             relief=rules.relieve.output.relief,
             tests=rules.test_coupling.output,
-            code=code_of("draw_coupling"),
         output:
             figure("coupling", "Q4"),
         log:
@@ -426,6 +430,7 @@ if "Q3" in QUESTIONS:
             contrast=PRIMARY,
             relief=CONFIG["ratings"]["label"],
             act=CONFIG["act"],
+            code=code_of("draw_coupling"),
         script:
             "../scripts/draw_coupling.py"
 
@@ -436,7 +441,6 @@ if "Q5" in QUESTIONS:
         """How do the receptor maps compare?"""
         input:
             tests=rules.test_specificity.output,
-            code=code_of("draw_specificity"),
         output:
             figure("specificity", "Q5"),
         log:
@@ -444,6 +448,7 @@ if "Q5" in QUESTIONS:
         localrule: True
         params:
             contrast=PRIMARY,
+            code=code_of("draw_specificity"),
         script:
             "../scripts/draw_specificity.py"
 
@@ -455,7 +460,6 @@ rule record_provenance:
         maps=list(STUDY.receptors["path"]),
         tables=STUDY.tables,
         atlases=STUDY.atlas_files,
-        code=code_of("record_provenance"),
     output:
         inputs=table("provenance/inputs"),
         sources=table("provenance/sources"),
@@ -475,6 +479,7 @@ rule record_provenance:
         sources=STUDY.public.sources().to_dict("list"),
         source=lambda wildcards: STUDY.source,
         versions=software_versions(),
+        code=code_of("record_provenance"),
     script:
         "../scripts/record_provenance.py"
 
@@ -494,7 +499,6 @@ rule write_paper:
         dataset=DATASET_FACTS,
         template="workflow/report/text.md.jinja",
         library="workflow/report/references.bib",
-        code=code_of("write_paper"),
     output:
         markdown=f"{OUT}/paper/text.md",
         latex=f"{OUT}/paper/text.tex",
@@ -519,6 +523,7 @@ rule write_paper:
         runs=STUDY.runs.reindex(columns=["subject", "bold", "sidecar"]).to_dict("list"),
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations,
+        code=code_of("write_paper"),
     script:
         "../scripts/write_paper.py"
 
@@ -546,12 +551,13 @@ rule record_results:
     """With which checksums can a reader tell that the tables are these?"""
     input:
         tables=many(sorted(RESULT_TABLES)),
-        code=code_of("record_results"),
     output:
         table("provenance/results"),
     log:
         f"{OUT}/logs/record_results.txt",
     localrule: True
+    params:
+        code=code_of("record_results"),
     script:
         "../scripts/record_results.py"
 
@@ -568,7 +574,6 @@ rule write_report:
         paper=rules.write_paper.output,
         results=rules.record_results.output,
         parts=PAGE_PARTS,
-        code=code_of("write_report"),
     output:
         page=f"{OUT}/report.html",
     log:
@@ -599,5 +604,6 @@ rule write_report:
         },
         maps=STUDY.receptors.to_dict("records"),
         atlases=STUDY.atlas_citations + STUDY.public.dataset_citations(),
+        code=code_of("write_report"),
     script:
         "../scripts/write_report.py"

@@ -4,8 +4,6 @@ if CONFIG["source"] == "simulated":
 
     rule simulate_dataset:
         """What do all people share in a study in which attenuation follows the receptors?"""
-        input:
-            code=code_of("simulate_dataset"),
         output:
             STUDY.simulated.shared,
         log:
@@ -16,6 +14,7 @@ if CONFIG["source"] == "simulated":
         params:
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],
+            code=code_of("simulate_dataset"),
         script:
             "../scripts/simulate_dataset.py"
 
@@ -23,7 +22,6 @@ if CONFIG["source"] == "simulated":
         """What would one person's runs look like?"""
         input:
             rules.simulate_dataset.output,
-            code=code_of("simulate_subject"),
         output:
             STUDY.simulated.of_subject,
         log:
@@ -39,14 +37,13 @@ if CONFIG["source"] == "simulated":
             cohort=CONFIG["simulate"],
             seed=CONFIG["seed"],
             index=lambda wildcards: list(STUDY.labels).index(wildcards.label),
+            code=code_of("simulate_subject"),
         script:
             "../scripts/simulate_subject.py"
 
 
 rule write_manifest:
     """Which image belongs to whom, and who was excluded?"""
-    input:
-        code=code_of("write_manifest"),
     output:
         images=table("manifest"),
         runs=table("runs"),
@@ -58,5 +55,6 @@ rule write_manifest:
         images=STUDY.manifest.images.to_dict("list"),
         runs=STUDY.runs.to_dict("list"),
         excluded=STUDY.manifest.excluded.to_dict("list"),
+        code=code_of("write_manifest"),
     script:
         "../scripts/write_manifest.py"

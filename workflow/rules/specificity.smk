@@ -6,12 +6,13 @@ if CONFIG["receptors"]["panel"]:
         """How much grey matter does each parcel hold?"""
         input:
             parcels=rules.define_regions.output.parcels,
-            code=code_of("read_grey_matter"),
         output:
             table("receptors/grey_matter"),
         log:
             f"{OUT}/logs/read_grey_matter.txt",
         localrule: True
+        params:
+            code=code_of("read_grey_matter"),
         script:
             "../scripts/read_grey_matter.py"
 
@@ -21,7 +22,6 @@ if CONFIG["receptors"]["panel"]:
             parcels=rules.select_parcels.output,
             receptors=rules.read_receptors.output.parcels,
             distances=STUDY.distances,
-            code=code_of("test_specificity"),
         output:
             table("tests/specificity"),
         log:
@@ -41,6 +41,7 @@ if CONFIG["receptors"]["panel"]:
             ),
             verdicts=JUDGING,
             null_seed=null_seed(),
+            code=code_of("test_specificity"),
         script:
             "../scripts/test_specificity.py"
 
@@ -52,7 +53,6 @@ if CONFIG["receptors"]["panel"]:
             receptors=rules.read_receptors.output.parcels,
             grey_matter=rules.read_grey_matter.output,
             distances=STUDY.distances,
-            code=code_of("test_partials"),
         output:
             table("tests/partials"),
         log:
@@ -68,6 +68,7 @@ if CONFIG["receptors"]["panel"]:
             nulls=choose("nulls", "families", "n", "procedure", "min_parcels"),
             seed=CONFIG["seed"],
             null_seed=null_seed(),
+            code=code_of("test_partials"),
         script:
             "../scripts/test_partials.py"
 
@@ -77,7 +78,6 @@ if CONFIG["receptors"]["panel"]:
             parcels=rules.select_parcels.output,
             receptors=rules.read_receptors.output.parcels,
             distances=STUDY.distances,
-            code=code_of("test_joint"),
         output:
             table("tests/joint"),
         log:
@@ -91,5 +91,6 @@ if CONFIG["receptors"]["panel"]:
             level=CONFIG["tests"]["level"],
             nulls=choose("nulls", "families", "n", "procedure", "min_parcels"),
             null_seed=null_seed(),
+            code=code_of("test_joint"),
         script:
             "../scripts/test_joint.py"

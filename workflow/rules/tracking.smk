@@ -6,7 +6,6 @@ rule couple_subjects:
     input:
         attenuation=rules.attenuate.output.parcels,
         parcels=rules.select_parcels.output,
-        code=code_of("couple_subjects"),
     output:
         table("coupling"),
     log:
@@ -18,6 +17,7 @@ rule couple_subjects:
         runtime=minutes(10, 0.02),
     params:
         method=CONFIG["nulls"]["method"],
+        code=code_of("couple_subjects"),
     script:
         "../scripts/couple_subjects.py"
 
@@ -40,7 +40,6 @@ if STUDY.rated:
             ),
             definitions=rules.define_regions.output.definitions,
             relief=rules.relieve.output.repeats,
-            code=code_of("assess_reliability"),
         output:
             table("reliability"),
         log:
@@ -61,6 +60,7 @@ if STUDY.rated:
                 "cue": CONFIG["ratings"].get("events", {}).get("cue", "threat"),
                 "higher_is": CONFIG["ratings"]["higher_is"],
             },
+            code=code_of("assess_reliability"),
         script:
             "../scripts/assess_reliability.py"
 
@@ -70,7 +70,6 @@ if STUDY.rated:
             attenuation=rules.attenuate.output.rois,
             relief=rules.relieve.output.relief,
             reliability=rules.assess_reliability.output,
-            code=code_of("test_tracking"),
         output:
             table("tests/tracking"),
         log:
@@ -89,6 +88,7 @@ if STUDY.rated:
             ),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],
+            code=code_of("test_tracking"),
         script:
             "../scripts/test_tracking.py"
 
@@ -98,7 +98,6 @@ if STUDY.rated:
             coupling=rules.couple_subjects.output,
             relief=rules.relieve.output.relief,
             reliability=rules.assess_reliability.output,
-            code=code_of("test_coupling"),
         output:
             table("tests/coupling"),
         log:
@@ -115,6 +114,7 @@ if STUDY.rated:
             ),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],
+            code=code_of("test_coupling"),
         script:
             "../scripts/test_coupling.py"
 
@@ -128,7 +128,6 @@ if STUDY.rated and not STUDY.no_trials:
                 expand(f"{OUT}/trials/sub-{{label}}_rois.tsv", label=STUDY.labels)
             ),
             definitions=rules.define_regions.output.definitions,
-            code=code_of("test_within"),
         output:
             within=table("tests/within"),
             mediation=table("tests/mediation"),
@@ -148,6 +147,7 @@ if STUDY.rated and not STUDY.no_trials:
             tests=choose("tests", "level", "n_permutations", "n_bootstrap"),
             verdicts=CONFIG["verdicts"],
             seed=CONFIG["seed"],
+            code=code_of("test_within"),
         script:
             "../scripts/test_within.py"
 
@@ -162,7 +162,6 @@ rule test_sensitivity:
         ),
         rois=rules.join_regions.output.rois,
         Q1=rules.test_attenuation.output,
-        code=code_of("test_sensitivity"),
     output:
         table("tests/sensitivity"),
     log:
@@ -176,5 +175,6 @@ rule test_sensitivity:
         tests=CONFIG["tests"],
         verdicts=CONFIG["verdicts"],
         seed=CONFIG["seed"],
+        code=code_of("test_sensitivity"),
     script:
         "../scripts/test_sensitivity.py"

@@ -15,4 +15,6 @@ beside = {
     for name in ("sensitivity", "interaction")
 }
 
-write_json(verdicts.answer(asked, **beside, **snakemake.params), snakemake.output[0])
+write_json(
+    verdicts.answer(asked, **beside, **snakemake.params.study), snakemake.output[0]
+)

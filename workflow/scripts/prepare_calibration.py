@@ -6,8 +6,6 @@ from handhold.io import read_results, write_arrays
 
 speak_plainly(snakemake.log[0])
 tables = {
-    name: read_results(paths[0])
-    for name, paths in snakemake.input.items()
-    if name != "code" and paths
+    name: read_results(paths[0]) for name, paths in snakemake.input.items() if paths
 }
-write_arrays(vars(describe(tables, **snakemake.params)), snakemake.output[0])
+write_arrays(vars(describe(tables, **snakemake.params.kept)), snakemake.output[0])
