@@ -13,7 +13,7 @@ import pytest
 import results_tables as example
 from axe_playwright_python.sync_playwright import Axe
 
-from handhold import tables
+from handhold import report, tables
 from handhold.verdicts import TESTS
 
 PAYLOAD = (
@@ -236,9 +236,12 @@ def test_every_figure_and_column_is_printed(pages, chromium, tmp_path):
     for name in DRAWN:
         assert f"Drawing-{name}" in text
         assert f"Caption-{name}." in text
-    assert text.count("Volumes over") > 5  # the header is repeated on each page
+    assert text.count("Volumes over") > 2  # the header is repeated on each page
     runs = found["qc/review"]
-    assert all(tables.display(v, "effect") in text for v in runs["largest_vif"])
+    assert all(
+        tables.display(v, "effect") in text
+        for v in runs["largest_vif"].head(report.MOST_ROWS)
+    )
 
 
 # --- What the script does
@@ -451,9 +454,10 @@ def test_a_large_study_stays_small(pages):
     size = pages["200 subjects"][0].stat().st_size
     # 0.5 MB; niivue, the brain and the figures come on top
     assert size < 1e6
-    assert (
-        len(re.findall("<tr data-subject", pages["200 subjects"][0].read_text())) > 600
-    )
+    # of a table of 600 runs as many rows as the page holds, and it says so
+    text = pages["200 subjects"][0].read_text()
+    assert len(re.findall("<tr data-subject", text)) > report.MOST_ROWS
+    assert f"The first {report.MOST_ROWS} of 600 rows" in text
 
 
 def test_the_level_of_the_intervals_is_that_of_the_study(rng):

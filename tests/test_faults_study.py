@@ -120,7 +120,7 @@ class Study:
     def planned(self, *arguments):
         """Return what a dry run says, and the rules that it would run."""
         said = self.run("--dry-run", *arguments)
-        return said, set(re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE))
+        return said, set(re.findall(r"^ *(?:local)?rule (\w+):$", said, re.MULTILINE))
 
     @property
     def locks(self):

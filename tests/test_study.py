@@ -99,14 +99,14 @@ class Checkout:
         """Return the rules that a dry run would execute."""
         done = self.snakemake(config, "--dry-run")
         assert done.returncode == 0, done.stdout
-        found = re.findall(r"^(?:local)?rule (\w+):$", done.stdout, re.MULTILINE)
+        found = re.findall(r"^ *(?:local)?rule (\w+):$", done.stdout, re.MULTILINE)
         return set(found) - {"all"}
 
     def planned_people(self, config: dict, rule: str, *arguments: str) -> set[str]:
         """Return the labels for which a dry run would execute a rule."""
         done = self.snakemake(config, "--dry-run", *arguments)
         assert done.returncode == 0, done.stdout
-        jobs = re.split(r"^(?:local)?rule ", done.stdout, flags=re.MULTILINE)
+        jobs = re.split(r"^ *(?:local)?rule ", done.stdout, flags=re.MULTILINE)
         own = [job for job in jobs if job.startswith(f"{rule}:")]
         return {label for job in own for label in re.findall(r"label=(\w+)", job)}
 

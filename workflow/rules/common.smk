@@ -107,6 +107,11 @@ if STUDY and workflow.is_main_process:
         sys.stderr.write("handhold: the results are as they were written.\n")
 
 
+# Whenever a job ends, Snakemake looks at every input of all that are ready, which takes hours where
+# each of many people has one: of more than these it takes some by chance.
+AT_A_TIME = 100
+
+
 def plan(build=workflow._build_dag):
     """Have Snakemake plan anew what is not there as it was written, and what was broken off.
 
@@ -114,6 +119,10 @@ def plan(build=workflow._build_dag):
     """
     workflow.dag_settings.force_incomplete = True
     workflow.dag.forcefiles |= made_by(CHANGED)
+    if workflow.scheduling_settings:
+        workflow.scheduling_settings.subsample = (
+            workflow.scheduling_settings.subsample or AT_A_TIME
+        )
     build()
     outputs = (path for job in workflow.dag.needrun_jobs() for path in job.output)
     sys.stderr.write(tell_changed(CHANGED, outputs))
