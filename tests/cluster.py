@@ -155,7 +155,7 @@ class Slurm:
                 os.kill(int(pid.name), signal.SIGKILL)
 
     def jobs(self, *options: str) -> list[dict[str, str]]:
-        """List the jobs that wait or run: id, state, node, comment, restarts."""
+        """List the jobs that wait or run: id, state, node, comment, reason."""
         text = self._run(
             "squeue", "-h", "-o", "%i|%T|%N|%k|%r", *options, retries=20
         ).stdout

@@ -11,8 +11,13 @@ import browser
 import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).parents[1]
+# One BLAS thread, as a job has: workers would fight over the cores, and take a third longer.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+threadpool_limits(1)
 # Scripts: how reference numbers were made, how fast things are, and what bent inputs do.
 collect_ignore = ["reference", "bench", "fuzz"]
 

@@ -160,7 +160,12 @@ def test_the_status_of_a_pbs_job_is_read(said, tmp_path):
 
 
 def test_a_pbs_server_that_does_not_answer_is_no_failure(tmp_path):
-    assert status(tmp_path, "exit 1") == "running"
+    assert status(tmp_path, "echo 'cannot connect to server' >&2; exit 1") == "running"
+
+
+def test_a_pbs_job_that_the_server_does_not_know_is_not_waited_for(tmp_path):
+    said = "echo 'qstat: Unknown Job Id 7.pbs' >&2; exit 153"
+    assert status(tmp_path, said) == "failed"
 
 
 def status(folder, qstat):

@@ -116,6 +116,12 @@ def submitted(said, what):
     return re.findall(rf"SLURM jobid (\d+) \(log: \S*{what}\S*\)", said)
 
 
+def ends(slurm, job):
+    """List how a job ended, each time that it did."""
+    said = (slurm.folder / "ended.txt").read_text("utf-8")
+    return re.findall(rf"^JobId={job} .*?JobState=(\w+)", said, re.MULTILINE)
+
+
 def test_a_cancelled_job_and_one_without_memory_are_tried_again(tmp_path, slurm, small):
     checkout = Checkout(tmp_path / "study")
     # 200 MB do not hold the two Snakemakes that start a job on a node, let alone the job
@@ -129,17 +135,10 @@ def test_a_cancelled_job_and_one_without_memory_are_tried_again(tmp_path, slurm,
     (person,) = re.findall(r"sub-\w+?(?=_)", cancelled["comment"])
     assert len(submitted(run.said, f"group_{person}_")) == 2
     assert len(submitted(run.said, "rule_test_correspondence")) == 2
-    states = dict(
-        re.findall(
-            r"^JobId=(\d+) .*JobState=(\w+)",
-            (slurm.folder / "ended.txt").read_text(),
-            re.MULTILINE,
-        )
-    )
-    assert states[cancelled["id"]] == "CANCELLED"
+    assert ends(slurm, cancelled["id"]) == ["CANCELLED"]
     first, second = submitted(run.said, "rule_test_correspondence")
-    assert states[first] != "COMPLETED"
-    assert states[second] == "COMPLETED"
+    assert ends(slurm, first) == ["FAILED"]
+    assert ends(slurm, second) == ["COMPLETED"]
 
 
 def test_a_lost_node_and_a_restarted_controller_change_nothing(tmp_path, slurm, small):
@@ -154,12 +153,16 @@ def test_a_lost_node_and_a_restarted_controller_change_nothing(tmp_path, slurm, 
     )
     slurm.start_node("n2")
     slurm.wait_for(2)
+    assert run.process.poll() is None
     slurm.stop_controller()
     time.sleep(5)
     slurm.start_controller()
     slurm.wait_for(2)
+    assert run.process.poll() is None
     run.end()
     require_same(checkout.results(), small)
+    # by SLURM, which queued it again, and not by another submission
+    assert ends(slurm, on_it["id"]) == ["NODE_FAIL", "COMPLETED"]
 
 
 @pytest.mark.skipif(

@@ -97,7 +97,8 @@ def _end_with_run() -> None:
     with suppress(OSError):  # a container, say
         mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text("utf-8")
         for child in mine.split():
-            os.kill(int(child), signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGTERM)
     # as by a kill: nothing more is written, and files are replaced whole or not at all
     os._exit(1)
 
@@ -106,7 +107,10 @@ def _orphan_of(run: str | None) -> bool | None:
     """Tell whether a process is no longer above this one; None where that cannot be known."""
     if run is None or not Path("/proc/self/stat").exists():
         return None
-    return int(run) not in _ancestors()
+    try:
+        return int(run) not in _ancestors()
+    except OSError:
+        return None
 
 
 def _ancestors() -> Iterator[int]:
@@ -114,7 +118,7 @@ def _ancestors() -> Iterator[int]:
     while process > 1:
         try:
             stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return
         # the second field is a name in brackets, which may hold anything; then state, parent
         process = int(stat.rpartition(")")[2].split()[1])

@@ -176,7 +176,7 @@ def require_past(paths: Iterable[str]) -> None:
             f"{len(ahead):,} of the files that are to be read have a time to come ({ahead[0]}: "
             f"{when}), so that what is made from them would look out of date at once. Set the "
             "clock right, of this machine or of the one that keeps the files, or give them the "
-            "time of now (touch)."
+            "time of now (touch), or a copy of them."
         )
 
 

@@ -15,7 +15,7 @@ rule attenuate:
     group:
         "tables"
     resources:
-        mem_mb=memory(300, 8),
+        mem_mb=memory(300, 3),
         runtime=minutes(10, 0.02),
     params:
         contrasts=CONFIG["contrasts"],

@@ -76,7 +76,7 @@ rule join_regions:
     group:
         "tables"
     resources:
-        mem_mb=memory(300, 8),
+        mem_mb=memory(300, 3),
         runtime=minutes(10, 0.02),
     params:
         min_coverage=CONFIG["regions"]["min_coverage"],

@@ -141,7 +141,9 @@ rule list_exclusions:
         stages=table("exclusions_by_stage"),
     log:
         f"{OUT}/logs/list_exclusions.txt",
-    localrule: True
+    resources:
+        mem_mb=memory(300, 3),
+        runtime=minutes(10, 0.02),
     params:
         unrated=[
             contrast["name"]

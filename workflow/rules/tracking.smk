@@ -75,7 +75,7 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/test_tracking.txt",
         resources:
-            mem_mb=memory(1000),
+            mem_mb=memory(300 + 0.8 * len(STUDY.labels)),
             runtime=minutes(60),
         params:
             tests=choose(
@@ -102,7 +102,9 @@ if STUDY.rated:
             table("tests/coupling"),
         log:
             f"{OUT}/logs/test_coupling.txt",
-        localrule: True
+        resources:
+            mem_mb=memory(300 + 0.8 * len(STUDY.labels)),
+            runtime=minutes(20),
         params:
             tests=choose(
                 "tests",
@@ -167,7 +169,7 @@ rule test_sensitivity:
     log:
         f"{OUT}/logs/test_sensitivity.txt",
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(300 + 0.8 * len(STUDY.labels)),
         runtime=minutes(60),
     params:
         contrasts=CONFIG["contrasts"],
