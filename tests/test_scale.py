@@ -113,6 +113,38 @@ def test_snakemake_hashes_no_list_of_everyone_again_for_each_file(tmp_path):
     assert is_linear(counts)
 
 
+# Says of how many ready jobs at a time Snakemake's scheduler looks at the inputs.
+SAMPLING = """
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+make = JobScheduler.__init__
+
+def init(self, *arguments, **options):
+    make(self, *arguments, **options)
+    print("looks at", self.subsample)
+
+JobScheduler.__init__ = init
+from snakemake.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "looks_at"), [((), 100), (("--scheduler-subsample", "7"), 7)]
+)
+def test_snakemake_looks_at_some_of_the_jobs_that_are_ready(given, looks_at):
+    done = subprocess.run(
+        [sys.executable, "-c", SAMPLING, "--dry-run", "--quiet", *given],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"looks at {looks_at}\n" in done.stdout
+
+
 def test_numbers_of_a_table_are_never_held_as_text(tmp_path):
     n = 50_000
     rng = np.random.default_rng(1)
