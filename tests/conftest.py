@@ -75,5 +75,6 @@ def chromium(launch):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that run a whole study: started last, they would run alone."""
-    items.sort(key=lambda item: item.path.stem not in {"test_study", "test_real"})
+    """Begin with the files that run whole studies: started last, they would run alone."""
+    first = ("test_slurm", "test_faults_study", "test_study", "test_real")
+    items.sort(key=lambda item: [item.path.stem != stem for stem in first])

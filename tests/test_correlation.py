@@ -229,6 +229,20 @@ def test_leave_one_out_is_the_slow_way(sample):
     assert leave_one_out_range(x, y) == pytest.approx((min(r), max(r)))
 
 
+def test_no_result_depends_on_how_many_resamples_are_held_at_once(sample, monkeypatch):
+    x, y = sample
+
+    def found():
+        rng = np.random.default_rng(1)
+        low, high = bca_interval(x, y, pearson, n_bootstrap=501, level=0.9, rng=rng)
+        # what is drawn next is the same too
+        return low, high, *leave_one_out_range(x, y), rng.random()
+
+    at_once = found()
+    monkeypatch.setattr(correlation, "BLOCK", 7 * len(x))
+    assert found() == at_once
+
+
 def call_all(x, y):
     rng = np.random.default_rng(1)
     yield lambda: pearson(x, y)

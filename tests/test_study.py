@@ -95,9 +95,9 @@ class Checkout:
             check=False,
         )
 
-    def planned(self, config: dict) -> set[str]:
+    def planned(self, config: dict, *arguments: str) -> set[str]:
         """Return the rules that a dry run would execute."""
-        done = self.snakemake(config, "--dry-run")
+        done = self.snakemake(config, "--dry-run", *arguments)
         assert done.returncode == 0, done.stdout
         found = re.findall(r"^ *(?:local)?rule (\w+):$", done.stdout, re.MULTILINE)
         return set(found) - {"all"}
@@ -375,6 +375,12 @@ def test_bootstraps_rerun_what_bootstraps(checkout):
         "record_provenance",
         *AFTER,
     }
+
+
+def test_files_that_are_read_anew_are_recorded_anew(checkout):
+    for reader in ("design_runs", "fit_subject", "read_subject"):
+        planned = checkout.planned(SMALL, "--forcerun", reader)
+        assert planned >= {reader, "join_regions", "record_provenance", *AFTER}
 
 
 def test_a_title_reruns_the_page_and_nothing_else(checkout):

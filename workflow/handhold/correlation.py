@@ -244,17 +244,8 @@ def bca_interval(
     .. [1] Efron (1987), J. Am. Stat. Assoc. 82(397), 171-185.
     """
     x, y = _require_pairs(x, y, minimum=MINIMUM_SUBJECTS + 1)
-
-    def by_block(rows: NDArray) -> NDArray:
-        """Take a few rows at a time: 9,999 resamples of 1,000 people fit no cache."""
-        if rows.ndim == 1:
-            return statistic(x[rows], y[rows])
-        n_blocks = -(-rows.size // BLOCK)
-        blocks = np.array_split(rows, n_blocks)
-        return np.concatenate([statistic(x[own], y[own]) for own in blocks])
-
     return resample_people(
-        by_block,
+        lambda rows: statistic(x[rows], y[rows]),
         len(x),
         n_bootstrap=n_bootstrap,
         level=level,
@@ -275,8 +266,8 @@ def resample_people(
     Parameters
     ----------
     statistic : callable
-        Takes rows of subjects' places, shape (n_rows, n) or (n,), and returns one number
-        for each row; nan where it has none.
+        Takes rows of subjects' places, shape (n_rows, n), a block of them at a time, and
+        returns one number for each row; nan where it has none.
     n_subjects : int
         Number of subjects.
     n_bootstrap, level, rng
@@ -285,11 +276,16 @@ def resample_people(
     _require_level(level)
     if n_bootstrap < 100:
         raise ValueError(f"n_bootstrap is {n_bootstrap}; at least 100 are needed")
-    observed = statistic(np.arange(n_subjects))
-    resamples = rng.integers(n_subjects, size=(n_bootstrap, n_subjects))
-    bootstrap = statistic(resamples)
+    observed = statistic(np.arange(n_subjects)[np.newaxis])[0]
+    # drawn block by block, the resamples are those that one call would draw
+    bootstrap = np.concatenate(
+        [
+            statistic(rng.integers(n_subjects, size=(len(block), n_subjects)))
+            for block in _blocks(n_bootstrap, n_subjects)
+        ]
+    )
     bootstrap = bootstrap[~np.isnan(bootstrap)]
-    acceleration = _accelerate(statistic(_leave_one_out(n_subjects)))
+    acceleration = _accelerate(_without_each(statistic, n_subjects))
     if np.isnan(observed) or np.isnan(acceleration):
         return np.nan, np.nan
 
@@ -331,8 +327,7 @@ def leave_one_out_range(x: NDArray, y: NDArray) -> tuple[float, float]:
     '0.45 to 0.97'
     """
     x, y = _require_pairs(x, y)
-    others = _leave_one_out(len(x))
-    r = _pearson(x[others], y[others])
+    r = _without_each(lambda rows: _pearson(x[rows], y[rows]), len(x))
     return float(r.min()), float(r.max())
 
 
@@ -375,10 +370,21 @@ def _unit_deviations(values: NDArray) -> NDArray:
     return deviations / np.where(constant, np.nan, length)
 
 
-def _leave_one_out(n: int) -> NDArray:
-    """Return the indices of all but subject i in row i, shape (n, n - 1)."""
-    others = np.arange(n - 1)
-    return others + (others >= np.arange(n)[:, np.newaxis])
+def _blocks(n_rows: int, n_subjects: int) -> list[range]:
+    """Split rows of `n_subjects` places, all of which at once would fill the memory."""
+    size = max(1, BLOCK // n_subjects)
+    return [range(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def _without_each(statistic: Callable[[NDArray], NDArray], n_subjects: int) -> NDArray:
+    """Return the statistic, as of `resample_people`, of all but each subject in turn."""
+    others = np.arange(n_subjects - 1)
+    return np.concatenate(
+        [
+            statistic(others + (others >= np.array(block)[:, np.newaxis]))
+            for block in _blocks(n_subjects, n_subjects)
+        ]
+    )
 
 
 def _accelerate(left_out: NDArray) -> float:

@@ -60,13 +60,12 @@ def partial_interval(
     `correlation.bca_interval`; needs one subject more, to leave one out.
     """
     table = _require_model(x, y, covariates, spare=2)
-
-    def statistic(rows: NDArray) -> NDArray:
-        found = _partials(table, np.atleast_2d(rows))
-        return found[0] if rows.ndim == 1 else found
-
     return resample_people(
-        statistic, len(table), n_bootstrap=n_bootstrap, level=level, rng=rng
+        lambda rows: _partials(table, rows),
+        len(table),
+        n_bootstrap=n_bootstrap,
+        level=level,
+        rng=rng,
     )
 
 

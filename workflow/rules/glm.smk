@@ -20,9 +20,7 @@ if len(STUDY.runs):
             mem_mb=memory(500),
             runtime=minutes(10),
         params:
-            runs=lambda wildcards: STUDY.runs_of(
-                STUDY.batches[wildcards.batch]
-            ).to_dict("list"),
+            runs=lambda wildcards: STUDY.runs_of(STUDY.batches[wildcards.batch]),
             events=CONFIG["events"],
             glm=choose(
                 "glm",
@@ -75,7 +73,7 @@ if len(STUDY.runs):
             mem_mb=memory(300, 1.5, of="images"),
             runtime=minutes(10, 0.02, of="images"),
         params:
-            runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("records"),
+            runs=lambda wildcards: STUDY.runs_of([wildcards.label]),
             cells=STUDY.cells,
             glm=choose(
                 "glm",
@@ -106,7 +104,7 @@ if len(STUDY.runs):
                 mem_mb=memory(500, 1.5, of="files"),
                 runtime=minutes(10, 0.02, of="files"),
             params:
-                runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+                runs=lambda wildcards: STUDY.runs_of([wildcards.label]),
                 cells=STUDY.cells,
                 noise_model=CONFIG["glm"]["noise_model"],
                 code=code_of("estimate_runs"),
@@ -134,7 +132,7 @@ if len(STUDY.runs):
                 mem_mb=memory(1000, 1.5, of="files"),
                 runtime=minutes(10, 0.02, of="files"),
             params:
-                runs=lambda wildcards: STUDY.runs_of([wildcards.label]).to_dict("list"),
+                runs=lambda wildcards: STUDY.runs_of([wildcards.label]),
                 events=CONFIG["events"],
                 glm=choose("glm", "min_onset_s", "slice_time_ref"),
                 min_coverage=CONFIG["regions"]["min_coverage"],

@@ -458,7 +458,8 @@ if "Q5" in QUESTIONS:
 rule record_provenance:
     """From which files, choices and versions do the numbers come?"""
     input:
-        images=many(STUDY.given),
+        # everyone's files have been read by then, each a reason to read them anew
+        read=rules.join_regions.output.rois,
         maps=list(STUDY.receptors["path"]),
         tables=STUDY.tables,
         atlases=STUDY.atlas_files,
@@ -474,8 +475,9 @@ rule record_provenance:
         f"{OUT}/logs/record_provenance.txt",
     resources:
         mem_mb=memory(500),
-        runtime=minutes(20, 0.0005),
+        runtime=minutes(20 + 0.2 * len(STUDY.labels)),
     params:
+        images=STUDY.given,
         # how files came here changes no result
         config={key: STUDY.resolved[key] for key in STUDY.resolved if key != "fetch"},
         sources=STUDY.public.sources().to_dict("list"),
@@ -495,9 +497,6 @@ rule write_paper:
         config=rules.record_provenance.output.config,
         # what the first level did is read from where it was done
         effect=PAPER_EFFECT,
-        sidecars=many(
-            STUDY.files(list(STUDY.labels), ("sidecar",)) if len(STUDY.runs) else []
-        ),
         dataset=DATASET_FACTS,
         template="workflow/report/text.md.jinja",
         library="workflow/report/references.bib",

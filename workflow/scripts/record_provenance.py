@@ -8,8 +8,8 @@ from handhold.provenance import BIDSIGNORE, describe_dataset, introduce, list_in
 
 speak_plainly(snakemake.log[0])
 groups = {
-    kind: list(snakemake.input.get(kind))
-    for kind in ("images", "maps", "tables", "atlases")
+    "images": snakemake.params.images,
+    **{kind: list(snakemake.input.get(kind)) for kind in ("maps", "tables", "atlases")},
 }
 
 write_results(list_inputs(groups), snakemake.output.inputs[0])
