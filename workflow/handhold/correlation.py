@@ -443,12 +443,14 @@ def _stand_out(points: NDArray) -> NDArray:
     """Find the outliers of centred points, (n, 2), on any line through the centre."""
     distance = np.linalg.norm(points, axis=1)
     lines = points[distance > 0] / distance[distance > 0, np.newaxis]
-    projected = np.abs(lines @ points.T)
-    low, high = _ideal_fourths(projected)
-    limit = np.median(projected, axis=1) + np.sqrt(scipy.stats.chi2.ppf(0.975, 2)) * (
-        high - low
-    )
-    return (projected > limit[:, np.newaxis]).any(axis=0)
+    far = np.sqrt(scipy.stats.chi2.ppf(0.975, 2))
+    found = np.zeros(len(points), dtype=bool)
+    for block in _blocks(len(lines), len(points)):
+        projected = np.abs(lines[block.start : block.stop] @ points.T)
+        low, high = _ideal_fourths(projected)
+        limit = np.median(projected, axis=1) + far * (high - low)
+        found |= (projected > limit[:, np.newaxis]).any(axis=0)
+    return found
 
 
 def _ideal_fourths(values: NDArray) -> tuple[NDArray, NDArray]:

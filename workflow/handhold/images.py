@@ -29,8 +29,9 @@ SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 TILT = 1e-3
 # Noise hardly compresses: higher levels take longer and make no smaller file.
 COMPRESSION = 1
-# No deflated byte stands for more: 258 bytes in two bits (RFC 1951).
-DENSEST = 1032
+# What a packed byte stands for at most. Deflated: 258 bytes in two bits (RFC 1951). Of bzip2: a
+# block, which may stand for 46 MB of one value, has 32 bytes at least.
+DENSEST = {".gz": 1032, ".bz2": 1_500_000}
 # Some writers pad a file; more than a block behind the last voxel is something else.
 LONGEST_TAIL = 4096
 # An atlas of 100 volumes in steps of 1 mm is smaller; what unpacks to more is not read for nothing.
@@ -403,7 +404,7 @@ def _require_room(image, path: str | Path, where: str) -> None:
     size, packed = path.stat().st_size, path.suffix in PACKED
     if (
         min(image.shape, default=0) < 1
-        or n_bytes > size * (DENSEST if packed else 1) + LONGEST_TAIL
+        or n_bytes > size * DENSEST.get(path.suffix, 1) + LONGEST_TAIL
     ):
         raise StudyError(
             f"{where}: {path} is truncated or corrupt (its header says {n_bytes} bytes (shape "

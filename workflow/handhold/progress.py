@@ -67,8 +67,6 @@ class Follower(logging.Handler):
         Takes a line.
     clock : callable
         Returns seconds.
-    ended : callable
-        Takes the number of each job that has ended well.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class Follower(logging.Handler):
         steps: Iterable[str],
         write: Callable[[str], object] = sys.stderr.write,
         clock: Callable[[], float] = time.monotonic,
-        ended: Callable[[int], object] = lambda job: None,
     ):
         super().__init__()
         self.waiting = Counter(steps)
@@ -85,7 +82,7 @@ class Follower(logging.Handler):
         self.finished: dict[str, list[float]] = {}
         self.failed: list[str] = []
         self.interrupted = False
-        self.line, self.clock, self.ended = write, clock, ended
+        self.line, self.clock = write, clock
         self.began = self.written = clock()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -98,7 +95,6 @@ class Follower(logging.Handler):
             self.running.pop(said["jobid"], None)
             self.failed += [str(path) for path in said.get("log") or []]
         elif event == "job_finished":
-            self.ended(said["job_id"])
             self._finish(said["job_id"], now)
         elif str(record.msg).startswith(INTERRUPTED):
             self.interrupted = True

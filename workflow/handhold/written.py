@@ -33,11 +33,15 @@ class Entry:
     mark: str
 
 
+# The entry of a folder that a job makes as a whole: what was in it before is gone.
+ANEW = Entry(0, 0, "folder")
+
+
 class Written:
     """The record of the results of one study.
 
-    Any process may look; only one that holds Snakemake's lock writes. Where the record cannot be
-    written, the run goes on: a file without an entry is trusted as it stands.
+    Any process may look; it is written by who holds Snakemake's lock of these results, or finds
+    that nobody does. Where it cannot be, the run goes on: a file without an entry is trusted.
 
     Parameters
     ----------
@@ -118,11 +122,17 @@ class Written:
         """
         # a name that is no text cannot be written down
         with suppress(OSError, UnicodeError):
-            made = [p for p in _files(outputs) if p.is_relative_to(self.folder)]
+            own = [p for p in map(Path, outputs) if p.is_relative_to(self.folder)]
+            made = list(_files(own))
             names = [path.relative_to(self.folder).as_posix() for path in made]
             # The time before the content: what changes in between is hashed the next time.
             found = [_entry(path) for path in made]
             lines = [
+                _line(path.relative_to(self.folder).as_posix(), ANEW)
+                for path in own
+                if path.is_dir()
+            ]
+            lines += [
                 _line(name, replace(entry, mark=checksum(path)))
                 for name, entry, path in zip(names, found, made, strict=True)
             ]
@@ -137,22 +147,31 @@ class Written:
                     file.write("".join(f"{line}\n" for line in lines))
 
     def _read(self) -> tuple[dict[str, Entry], dict[tuple[str, str], Entry]]:
-        """Read the last entry of each result, and of each input and the result it was for.
+        """Read the last entry of each result, and of each input of the job that last made it.
 
         A line that a killed run left half is no entry.
         """
-        results, inputs = {}, {}
+        results: dict[str, Entry] = {}
+        inputs: dict[str, dict[tuple[str, str], Entry]] = {}
         if self.path.is_file():
             text = self.path.read_text(encoding="utf-8", errors="replace")
             for line in text.split("\n"):
                 name, *rest = line.split("\t")
-                if len(rest) == 3 and rest[0].isdigit() and rest[1].isdigit():
-                    entry = Entry(int(rest[0]), int(rest[1]), rest[2])
-                    if SHA256.fullmatch(entry.mark):
-                        results[name] = entry
-                    else:
-                        inputs[name, entry.mark] = entry
-        return results, inputs
+                if len(rest) != 3 or not (rest[0].isdigit() and rest[1].isdigit()):
+                    continue
+                entry = Entry(int(rest[0]), int(rest[1]), rest[2])
+                if entry == ANEW:
+                    for own in [own for own in results if own.startswith(f"{name}/")]:
+                        del results[own]
+                        inputs.pop(own, None)
+                elif SHA256.fullmatch(entry.mark):
+                    results[name] = entry
+                    inputs.pop(name, None)
+                else:
+                    inputs.setdefault(entry.mark, {})[name, entry.mark] = entry
+        return results, {
+            key: entry for own in inputs.values() for key, entry in own.items()
+        }
 
 
 def require_past(paths: Iterable[str]) -> None:
@@ -185,8 +204,12 @@ def made_by(changed: Iterable[str]) -> set[str]:
     return {str(own) for path in changed for own in (path, *PurePath(path).parents)}
 
 
-def tell_changed(changed: dict[str, str], outputs: Iterable[str]) -> str:
+def tell_changed(
+    changed: dict[str, str], outputs: Iterable[str], *, verified: bool = False
+) -> str:
     r"""Name the changed results that jobs are about to make again; `outputs` are what those write.
+
+    `verified`: every content was looked at, so that it is good news too if there are none.
 
     Examples
     --------
@@ -195,23 +218,29 @@ def tell_changed(changed: dict[str, str], outputs: Iterable[str]) -> str:
     """
     made = set(outputs)
     again = [path for path in changed if not made.isdisjoint(made_by([path]))]
-    if not again:
-        return ""
-    named = ", ".join(f"{path} ({changed[path]})" for path in again[:NAMED])
-    if len(again) > NAMED:
-        named += f" and {len(again) - NAMED:,} more"
-    if len(again) == 1:
-        which, verb = "1 result is not as it was", "is"
-    else:
-        which, verb = f"{len(again):,} results are not as they were", "are"
-    return f"handhold: {which} written, and {verb} made again: {named}.\n"
+    others = sorted(set(changed).difference(again)) if verified else []
+    said = ""
+    if again:
+        one = len(again) == 1
+        which = "result is not as it was" if one else "results are not as they were"
+        verb = "is" if one else "are"
+        said = f"{len(again):,} {which} written, and {verb} made again: {_named(again, changed)}"
+    elif verified:
+        said = "the results are as they were written"
+    if others:
+        said += f"; but for {len(others):,} that this run does not make: {_named(others, changed)}"
+    return f"handhold: {said}.\n" if said else ""
+
+
+def _named(paths: list[str], changed: dict[str, str]) -> str:
+    more = f" and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
+    return ", ".join(f"{path} ({changed[path]})" for path in paths[:NAMED]) + more
 
 
 def _is_replaced(path: str, entry: Entry, made_ns: int) -> bool:
     """Tell whether an input is another file, with a time before what was made from the former.
 
-    A later one Snakemake finds itself, and knows a small file by its content; of a missing one it
-    says so.
+    A later one Snakemake finds itself; of a missing one it says so.
     """
     try:
         found = os.stat(path)  # noqa: PTH116

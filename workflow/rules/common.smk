@@ -4,6 +4,7 @@ import gc
 import os
 import shlex
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -103,17 +104,28 @@ if STUDY:
 # What the results should be. Looked at by who plans, not by the nested Snakemakes of a cluster.
 WRITTEN = Written(OUT)
 CHANGED = {}
-if STUDY and workflow.is_main_process:
+PLANNING = STUDY and workflow.is_main_process
+RUNNING = PLANNING and not workflow.output_settings.dryrun
+
+
+def locks():
+    """Return how many Snakemakes have locked results of this study; each has a list of them."""
+    n = 0
+    for path in Path(".snakemake", "locks").glob("*.output.lock"):
+        # another run may end meanwhile
+        with suppress(FileNotFoundError):
+            n += f"\n{OUT}/" in f"\n{path.read_text('utf-8')}"
+    return n
+
+
+if PLANNING:
     CHANGED = WRITTEN.look(verify=VERIFY == "true")
-    running = any(Path(".snakemake", "locks").glob("*"))
-    if WRITTEN.moved and not running and not workflow.output_settings.dryrun:
+    if RUNNING and WRITTEN.moved and not locks():
         WRITTEN.settle()
-    if VERIFY == "true" and not CHANGED:
-        sys.stderr.write("handhold: the results are as they were written.\n")
 
 
 # Whenever a job ends, Snakemake looks at every input of all that are ready, which takes hours where
-# each of many people has one: of more than these it takes some by chance.
+# each of many people has one: of more than these, or than may run, it takes some by chance.
 AT_A_TIME = 100
 
 
@@ -123,14 +135,29 @@ def plan(build=workflow._build_dag):
     To name these files as --forcerun does would ask for those too that this run does not need.
     """
     workflow.dag_settings.force_incomplete = True
+    # Times alone decide. By the content of small files a job would be taken for done where one of
+    # the files that it reads is as before, and another, which Snakemake was not told of, is new.
+    workflow.dag.max_checksum_file_size = -1
     workflow.dag.forcefiles |= made_by(CHANGED)
     if workflow.scheduling_settings:
+        may_run = (workflow.resource_settings.nodes, workflow.resource_settings.cores)
         workflow.scheduling_settings.subsample = (
-            workflow.scheduling_settings.subsample or AT_A_TIME
+            workflow.scheduling_settings.subsample
+            or max(AT_A_TIME, *(n or 0 for n in may_run))
         )
     build()
     outputs = (path for job in workflow.dag.needrun_jobs() for path in job.output)
-    sys.stderr.write(tell_changed(CHANGED, outputs))
+    verified = PLANNING and VERIFY == "true"
+    sys.stderr.write(tell_changed(CHANGED, outputs, verified=verified))
+    if RUNNING:
+        workflow.dag.finish = partial(record, finish=workflow.dag.finish)
+
+
+async def record(job, *arguments, finish, **options):
+    """Record what a job that has ended wrote and read, whatever Snakemake prints of it."""
+    for own in job if job.is_group() else [job]:
+        WRITTEN.add(*kept_files(own))
+    return await finish(job, *arguments, **options)
 
 
 workflow._build_dag = plan
@@ -226,8 +253,8 @@ onstart:
     try:
         require_writable(OUT)
         require_writable(".snakemake")
-        # two locks are this run's; another, that makes other files of this study, has more
-        if len(list(Path(".snakemake", "locks").glob("*"))) <= 2:
+        # one is this run's
+        if locks() <= 1:
             WRITTEN.settle()
             WRITTEN.sweep()
         require_past(
@@ -248,11 +275,7 @@ onstart:
         # a target that is no step asks nothing
         steps = list_steps(job for job in jobs if job[1])
         write_results(steps, folder / "steps.tsv")
-    files = {job.jobid: kept_files(job) for job in workflow.dag.needrun_jobs()}
-    follower = Follower(
-        (name for name, _, runs in jobs if runs),
-        ended=lambda job: WRITTEN.add(*files.get(job, ((), ()))),
-    )
+    follower = Follower(name for name, _, runs in jobs if runs)
     FOLLOWERS.append(follower)
     logger.addHandler(FOLLOWERS[0])
 
