@@ -139,6 +139,34 @@ def test_an_input_replaced_by_a_file_older_than_the_result_is_found(
     assert changes(folder) == {}
 
 
+def test_what_a_folder_no_longer_holds_is_not_missed(results):
+    (results / "group" / "one.nii.gz").unlink()
+    assert changes(results) == {"group/one.nii.gz": "missing"}
+    io.write_text("another contrast", results / "group" / "two.nii.gz")
+    Written(results).add([str(results / "group")])
+    assert changes(results) == {}
+    Written(results).settle()
+    (results / "group" / "two.nii.gz").unlink()
+    assert changes(results) == {"group/two.nii.gz": "missing"}
+
+
+def test_an_input_that_a_job_no_longer_reads_is_not_looked_at(results):
+    image = results.parents[1] / "image.nii"
+    image.write_text("12345")
+    Written(results).add([str(results / "group")], [str(image)])
+    image.write_text("another")
+    os.utime(image, (1, 1))
+    replaced = {"group/one.nii.gz": f"{image} has been replaced"}
+    assert changes(results) == replaced
+    Written(results).settle()
+    assert changes(results) == replaced
+    # its person has been excluded
+    Written(results).add([str(results / "group")])
+    assert changes(results) == {}
+    Written(results).settle()
+    assert changes(results) == {}
+
+
 def test_times_to_come_are_mended_in_results_and_refused_in_inputs(results):
     ahead = time.time() + 86400
     for path in results.rglob("*"):
@@ -220,6 +248,15 @@ def test_files_are_named_only_where_a_job_makes_them():
     assert tell_changed(changed, ["out/other"]) == ""
     many = {f"out/{n}": "missing" for n in range(1200)}
     assert "and 1,195 more." in tell_changed(many, many)
+    told = tell_changed(changed, ["out/a"], verified=True)
+    assert told == (
+        "handhold: 1 result is not as it was written, and is made again: out/a (missing); but for "
+        "2 that this run does not make: out/gone (missing), out/group/b (missing).\n"
+    )
+    told = tell_changed({"out/gone": "missing"}, ["out/a"], verified=True)
+    assert told.startswith("handhold: the results are as they were written; but for 1")
+    told = tell_changed({}, ["out/a"], verified=True)
+    assert told == "handhold: the results are as they were written.\n"
 
 
 # --- A damaged file is one sentence, and made again ---------------------------------------

@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from handhold.images import Grid, write_image
 from handhold.io import RECORD
+from handhold.written import Written
 
 ROOT = Path(__file__).parents[1]
 AFFINE = np.array([[8.0, 0, 0, -76], [0, 8, 0, -108], [0, 0, 8, -76], [0, 0, 0, 1]])
@@ -187,6 +188,12 @@ def test_a_changed_result_is_named_and_made_again(tmp_path):
     said, planned = study.planned(*every)
     assert "handhold: the results are as they were written.\n" in said
     assert planned == set()
+    # what is made without a word is recorded too
+    record = (study.results / RECORD).read_bytes()
+    study.run("--until", "write_manifest", "--forcerun", "write_manifest", "--quiet")
+    assert (study.results / RECORD).read_bytes() != record
+    assert not Written(study.results).look()
+    assert not Written(study.results).moved
 
 
 # --- Another machine -------------------------------------------------------------------------

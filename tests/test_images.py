@@ -66,6 +66,17 @@ def test_every_format_gives_the_same_values(kind, name, values, tmp_path):
     assert read_by_place(path) == by_place(values)
 
 
+def test_a_mask_that_bzip2_packs_far_denser_than_gzip_can_is_read(tmp_path):
+    mask = np.zeros((160, 192, 160), np.uint8)
+    mask[70:90, 90:110, 70:90] = 1
+    path = tmp_path / "mask.nii.bz2"
+    affine = np.diag([1.0, 1, 1, 1])
+    affine[:3, 3] = -80, -110, -70
+    nib.Nifti1Image(mask, affine).to_filename(path)
+    assert mask.nbytes > 2000 * path.stat().st_size
+    assert read_volume(path, None, WHERE).values.sum() == 8000
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_every_order_of_axes_gives_the_same_values(orientation, values, tmp_path):
     turned, affine = reorient(values, AFFINE, orientation)

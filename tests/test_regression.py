@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
+from handhold import correlation
 from handhold.correlation import bca_interval, pearson
 from handhold.regression import cooks_distances, partial_correlation, partial_interval
 
@@ -58,6 +59,19 @@ def test_the_interval_is_that_of_the_slow_way(people):
         places, places, slowly, n_bootstrap=200, level=0.9, rng=np.random.default_rng(3)
     )
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_interval_does_not_depend_on_how_many_resamples_are_held(
+    people, monkeypatch
+):
+    def found():
+        rng = np.random.default_rng(3)
+        return partial_interval(*people, n_bootstrap=501, level=0.9, rng=rng)
+
+    at_once = found()
+    monkeypatch.setattr(correlation, "BLOCK", 7 * 25)
+    # but for rounding: sums of a product's blocks
+    assert found() == pytest.approx(at_once, abs=1e-12)
 
 
 def test_without_covariates_the_interval_is_that_of_pearson(people):

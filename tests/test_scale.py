@@ -131,7 +131,14 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "looks_at"), [((), 100), (("--scheduler-subsample", "7"), 7)]
+    ("given", "looks_at"),
+    [
+        ((), 20),
+        (("--scheduler-subsample", "7"), 7),
+        # else no more would be started before one ends
+        (("--cores", "128"), 128),
+        (("--executor", "slurm", "--jobs", "400"), 400),
+    ],
 )
 def test_snakemake_looks_at_some_of_the_jobs_that_are_ready(given, looks_at):
     done = subprocess.run(

@@ -383,6 +383,21 @@ def test_files_that_are_read_anew_are_recorded_anew(checkout):
         assert planned >= {reader, "join_regions", "record_provenance", *AFTER}
 
 
+def test_a_file_that_is_newer_is_read_anew_even_with_the_same_bytes(checkout):
+    """Of a person's images jobs name the first: another may have been made anew beside it."""
+    first = checkout.folder / checkout.table("manifest")["image"].iloc[0]
+    for path, readers in {
+        first: ("read_subject", "average_images", "check_registration"),
+        checkout.results() / "regions" / "rois.tsv": ("record_provenance",),
+    }.items():
+        before = path.stat()
+        os.utime(path)
+        planned = checkout.planned(SMALL)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert planned >= set(readers)
+        assert checkout.planned(SMALL) == set()
+
+
 def test_a_title_reruns_the_page_and_nothing_else(checkout):
     planned = checkout.planned(changed(title="Another title"))
     assert planned == {"record_provenance", *AFTER}

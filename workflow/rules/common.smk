@@ -126,7 +126,7 @@ if PLANNING:
 
 # Whenever a job ends, Snakemake looks at every input of all that are ready, which takes hours where
 # each of many people has one: of more than these, or than may run, it takes some by chance.
-AT_A_TIME = 100
+AT_A_TIME = 20
 
 
 def plan(build=workflow._build_dag):

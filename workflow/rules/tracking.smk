@@ -75,7 +75,7 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/test_tracking.txt",
         resources:
-            mem_mb=memory(300 + 0.8 * len(STUDY.labels)),
+            mem_mb=memory(400 + 0.1 * len(STUDY.labels)),
             runtime=minutes(60),
         params:
             tests=choose(
@@ -103,7 +103,7 @@ if STUDY.rated:
         log:
             f"{OUT}/logs/test_coupling.txt",
         resources:
-            mem_mb=memory(300 + 0.8 * len(STUDY.labels)),
+            mem_mb=memory(400 + 0.1 * len(STUDY.labels)),
             runtime=minutes(20),
         params:
             tests=choose(
@@ -169,7 +169,7 @@ rule test_sensitivity:
     log:
         f"{OUT}/logs/test_sensitivity.txt",
     resources:
-        mem_mb=memory(300 + 0.8 * len(STUDY.labels)),
+        mem_mb=memory(400 + 0.1 * len(STUDY.labels)),
         runtime=minutes(60),
     params:
         contrasts=CONFIG["contrasts"],
