@@ -109,7 +109,8 @@ def write_study(folder: Path, source: str, n_people: int) -> dict:
         bids = {"dataset": "ds", "derivatives": f"ds/{simulate_bids.DERIVATIVES}"}
         config["bids"] = {**described["bids"], **bids}
         config["events"] = described["events"]
-        config["glm"] = {"min_onset_s": 0}
+        # of hundreds of runs as short as these, some have cells that go along with confounds
+        config["glm"] = {"min_onset_s": 0, "max_vif": 100}
     else:
         config["unit"] = "% signal change"
         columns = {"subject": "participant_id", "image": "image"}
