@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,11 @@ def chromium(launch):
     launched = launch("--disable-gpu")
     yield launched
     launched.close()
+
+
+def pytest_configure():
+    """Let Ctrl-C reach what tests start: a shell has what it runs in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
